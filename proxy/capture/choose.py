@@ -1,0 +1,237 @@
+"""From a statement and what is known to a plan, or to what must be asked first.
+
+Kinds of statement are rows of `_PLANNERS`; a kind that has no row writes nothing that an undo takes
+back (`sql.kinds` says what group it is of), or is opaque and falls to the comparison of what it
+wrote with what was recorded: truthful before it is complete.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.capture.plan import PASS, How, Plan, Reason
+from proxy.capture.templates import template
+from proxy.catalog import capabilities
+from proxy.catalog.cache import Known
+from proxy.catalog.relation import Name, Relation
+from proxy.sql.kinds import Group, Kind
+from proxy.sql.shape import fingerprint
+from proxy.sql.statement import Statement
+
+# Built-in functions that write rows of the catalog's large objects.
+_LARGE_OBJECT_CALLS: Final = frozenset((
+    "lo_create", "lo_creat", "lo_from_bytea", "lo_put", "lo_unlink", "lo_import", "lowrite",
+    "lo_truncate", "lo_truncate64",
+))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What must be asked before a plan can be made; one kind of question at a time."""
+
+    fingerprint: int
+    relations: tuple[Name, ...] = ()
+    columns: tuple[int, ...] = ()
+    calls: tuple[str, ...] = ()
+    returning: bool = False  # the names of the columns that the statement returns
+    text: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One statement and what is known where it will run."""
+
+    statement: Statement
+    text: bytes  # the message's text; the statement's offsets point into it
+    known: Known
+    safe_encoding: bool
+    in_block: bool  # a transaction block is open
+    fingerprint: int
+
+    def watch(self, reason: Reason, relation: Relation | None = None) -> Plan:
+        return Plan(How.WATCH, self.fingerprint, reason, relation)
+
+
+Planner = Callable[[Case], Plan | Need]
+
+
+def choose(
+    statement: Statement, text: bytes, known: Known, *, safe_encoding: bool, in_block: bool
+) -> Plan | Need:
+    case = Case(
+        statement, text, known, safe_encoding, in_block, fingerprint(statement.slice(text))
+    )
+    return _PLANNERS.get(statement.kind.group, _pass)(case)
+
+
+def may_write(statement: Statement) -> bool:
+    """Whether it is worth asking the session who it is; cheap, and never false for a writer."""
+    group = statement.kind.group
+    if group is Group.READER:
+        return bool(statement.calls)
+    return group in _PLANNERS
+
+
+def _pass(_case: Case) -> Plan:
+    return PASS
+
+
+def _calls(case: Case) -> Need | bool:
+    """Whether it calls a function that may write."""
+    known = case.known.calls
+    missing = tuple(sorted(name for name in case.statement.calls if name not in known))
+    if missing:
+        return Need(case.fingerprint, calls=missing)
+    return any(known[name] for name in case.statement.calls)
+
+
+def _reader(case: Case) -> Plan | Need:
+    if not case.statement.understood:
+        return case.watch(Reason.SYNTAX)
+    if case.statement.ctes_write:
+        return case.watch(Reason.WRITABLE_CTE)
+    if not case.statement.calls.isdisjoint(_LARGE_OBJECT_CALLS):
+        return case.watch(Reason.LARGE_OBJECT)
+    calls = _calls(case)
+    if isinstance(calls, Need):
+        return calls
+    return case.watch(Reason.FUNCTION) if calls else PASS
+
+
+def _relation(case: Case) -> Relation | Need | None:
+    target = case.statement.target
+    if target is None:
+        return None
+    name: Name = (target.schema, target.name)
+    if name not in case.known.relations:
+        return Need(case.fingerprint, relations=(name,))
+    return case.known.relations[name]
+
+
+def _row_writer(case: Case) -> Plan | Need:
+    statement = case.statement
+    if not case.safe_encoding:
+        return case.watch(Reason.ENCODING)
+    if not statement.understood or statement.target is None:
+        return case.watch(Reason.SYNTAX)
+    relation = _relation(case)
+    if isinstance(relation, Need):
+        return relation
+    if relation is None:
+        return case.watch(Reason.RELATION)
+    if relation.system:
+        return PASS if relation.schema != "hotrollback" else case.watch(Reason.RELATION, relation)
+    calls = _calls(case)
+    if isinstance(calls, Need):
+        return calls
+    if statement.ctes_write:
+        return case.watch(Reason.WRITABLE_CTE, relation)
+    if relation.temporary:
+        return case.watch(Reason.FUNCTION) if calls or relation.triggers else PASS
+    if relation.captured:
+        elsewhere = calls or relation.writes_elsewhere
+        return Plan(How.TRIGGER, case.fingerprint, _elsewhere(relation), relation, watch=elsewhere)
+    why_not = _why_not(case, relation)
+    if why_not is not None:
+        return case.watch(why_not, relation)
+    return _rewrite(case, relation, watch=calls or relation.writes_elsewhere)
+
+
+def _elsewhere(relation: Relation) -> Reason:
+    """The word for what such a relation's writes may do besides."""
+    if relation.triggers:
+        return Reason.TRIGGERS
+    if relation.cascades_uncaptured:
+        return Reason.CASCADE
+    return Reason.FUNCTION
+
+
+def _why_not(case: Case, relation: Relation) -> Reason | None:
+    """The first row that holds says why the statement is not rewritten."""
+    statement = case.statement
+    old = statement.kind is Kind.UPDATE or statement.do_update
+    rows: tuple[tuple[bool, Reason], ...] = (
+        (statement.kind is Kind.MERGE, Reason.MERGE),
+        (relation.foreign or relation.kind == "f", Reason.FOREIGN_TABLE),
+        (relation.kind == "v", Reason.VIEW),
+        (relation.kind not in "rp", Reason.RELATION),
+        (relation.rules, Reason.RULES),
+        (relation.row_security, Reason.ROW_SECURITY),
+        (relation.query_seen, Reason.CURRENT_QUERY),
+        (relation.deferred, Reason.DEFERRED),
+        (not relation.selectable, Reason.NO_SELECT),
+        (
+            relation.inherited and not statement.target_only and statement.kind is not Kind.INSERT,
+            Reason.INHERITANCE,
+        ),
+        (old and not capabilities.returns_old(case.known.version), Reason.NO_OLD),
+        (not statement.agreed, Reason.SYNTAX),
+    )
+    return next((reason for holds, reason in rows if holds), None)
+
+
+def _rewrite(case: Case, relation: Relation, *, watch: bool) -> Plan | Need:
+    known = case.known
+    columns = known.columns.get(relation.oid)
+    if columns is None:
+        return Need(case.fingerprint, columns=(relation.oid,))
+    names: tuple[bytes, ...] | None = ()
+    if case.statement.returning is not None:
+        text = case.statement.slice(case.text)
+        if text not in known.returning:
+            return Need(case.fingerprint, returning=True, text=text)
+        names = known.returning[text]
+        if names is None:
+            return case.watch(Reason.RETURNING, relation)
+    edits = template(
+        case.statement, case.text, relation, columns, known, names, case.fingerprint
+    )
+    reason = _elsewhere(relation) if relation.writes_elsewhere else Reason.FUNCTION
+    return Plan(How.REWRITE, case.fingerprint, reason, relation, edits, watch)
+
+
+def _ddl(case: Case) -> Plan:
+    if case.statement.temporary:
+        return PASS
+    alone = not case.statement.kind.in_block
+    return Plan(How.ANNOUNCE if alone else How.NOTE, case.fingerprint, Reason.DDL)
+
+
+def _truncate(case: Case) -> Plan:
+    return Plan(How.NOTE, case.fingerprint, Reason.TRUNCATE)
+
+
+def _copy(case: Case) -> Plan:
+    return case.watch(Reason.COPY)
+
+
+def _procedure(case: Case) -> Plan:
+    """It may commit inside, unless a transaction block is open: then nothing may stand beside it."""
+    if case.in_block or case.statement.cannot_commit:
+        return case.watch(Reason.PROCEDURE)
+    return Plan(How.ANNOUNCE, case.fingerprint, Reason.PROCEDURE)
+
+
+def _execute(case: Case) -> Plan:
+    return case.watch(Reason.EXECUTE)
+
+
+def _explain(case: Case) -> Plan:
+    return case.watch(Reason.EXPLAIN) if case.statement.analyze else PASS
+
+
+def _unknown(case: Case) -> Plan:
+    return case.watch(Reason.SYNTAX)
+
+
+_PLANNERS: Final[dict[Group, Planner]] = {
+    Group.READER: _reader,
+    Group.ROW_WRITER: _row_writer,
+    Group.DDL: _ddl,
+    Group.TRUNCATE: _truncate,
+    Group.COPY_IN: _copy,
+    Group.PROCEDURE: _procedure,
+    Group.EXECUTE: _execute,
+    Group.EXPLAIN: _explain,
+    Group.UNKNOWN: _unknown,
+}

@@ -1,0 +1,64 @@
+"""What is sent instead of a statement or around it, and why it is not rewritten."""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+
+from proxy.catalog.relation import Relation
+from proxy.sql.splice import Edit
+
+
+class Reason(StrEnum):
+    """Why a write is not captured by rewriting. Gap records and `show capture` use these words."""
+
+    FUNCTION = "function"  # a volatile function of a user may write anything
+    PROCEDURE = "procedure"  # CALL, DO: code that may write, and may commit in between
+    COPY = "copy"  # COPY FROM has no RETURNING
+    TRUNCATE = "truncate"  # rows vanish without being looked at
+    MERGE = "merge"  # MERGE is not rewritten
+    WRITABLE_CTE = "writable_cte"  # a data-modifying WITH beside the main statement
+    DDL = "ddl"  # the schema changes
+    EXECUTE = "execute"  # EXECUTE of a prepared statement
+    EXPLAIN = "explain"  # EXPLAIN ANALYZE runs what it explains
+    CURSOR = "cursor"  # FETCH runs the functions of its query
+    LARGE_OBJECT = "large_object"
+    VIEW = "view"  # the image of a view's row is not that of its base row
+    FOREIGN_TABLE = "foreign_table"
+    RULES = "rules"
+    ROW_SECURITY = "row_security"  # RETURNING would change which rows are touched
+    INHERITANCE = "inheritance"  # children's rows come cut down to the parent's columns
+    NO_SELECT = "no_select"  # RETURNING needs SELECT on every column
+    NO_OLD = "no_old"  # before PostgreSQL 18 RETURNING does not give the old row
+    TRIGGERS = "triggers"  # users' triggers may write other tables
+    CASCADE = "cascade"  # a foreign key action writes tables without a capture trigger
+    DEFERRED = "deferred_trigger"  # a trigger that runs at commit may write other tables
+    CURRENT_QUERY = "current_query"  # the statement's text may become data
+    RELATION = "unknown_relation"
+    SYNTAX = "not_understood"
+    ENCODING = "encoding"  # client text whose bytes cannot be looked at safely
+    TOO_LONG = "too_long"  # over the statement limit: not analysed
+    RETURNING = "returning"  # the columns that it returns could not be learnt in time
+    TRIGGER_MISSING = "trigger_missing"  # the capture trigger was there, and was not when it counted
+    LOG_UNAVAILABLE = "log_unavailable"  # the log could not be written, and writes go on
+    CAPTURE_OFF = "capture_off"
+
+
+class How(Enum):
+    PASS = auto()  # writes nothing that an undo would take back
+    REWRITE = auto()  # the logging CTE
+    TRIGGER = auto()  # recorded by triggers; verified afterwards
+    WATCH = auto()  # sent as it is; what it wrote is compared with what was recorded
+    NOTE = auto()  # a gap that is known before it runs, in its own transaction
+    ANNOUNCE = auto()  # the same, committed before it runs
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    how: How
+    fingerprint: int = 0
+    reason: Reason | None = None
+    relation: Relation | None = None
+    edits: tuple[Edit, ...] = ()  # REWRITE; offsets are in the message's text
+    watch: bool = False  # compare also what was written besides
+
+
+PASS = Plan(How.PASS)

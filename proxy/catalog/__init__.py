@@ -1,0 +1,1 @@
+"""What the server says of itself: relations, functions, the session's identity. Not: wire, sessions."""

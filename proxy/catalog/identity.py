@@ -1,0 +1,68 @@
+"""Who a session is and how it prints values: asked on its own connection before its first write.
+
+The names that a statement uses mean different relations to different roles and search paths, so
+everything that is learnt is kept by `Identity.key`.
+"""
+
+from dataclasses import dataclass
+
+# One row; must never raise, since it may run inside the client's transaction.
+IDENTITY_SQL = b"""
+SELECT pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid,
+       pg_catalog.array_to_string(pg_catalog.current_schemas(true), ','),
+       (SELECT (EXTRACT(epoch FROM a.backend_start) * 1000000)::pg_catalog.int8
+          FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a),
+       pg_catalog.current_setting('extra_float_digits')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 1
+       AND pg_catalog.current_setting('IntervalStyle') OPERATOR(pg_catalog.<>) 'sql_standard'
+       AND pg_catalog.current_setting('DateStyle') OPERATOR(pg_catalog.~) '^ISO',
+       pg_catalog.pg_is_in_recovery(),
+       l.change IS NOT NULL,
+       pg_catalog.has_schema_privilege(l.schema, 'USAGE')
+       AND pg_catalog.has_column_privilege(l.change, 'relid', 'INSERT'),
+       CASE WHEN pg_catalog.has_sequence_privilege(l.epoch, 'SELECT')
+            THEN pg_catalog.pg_sequence_last_value(l.epoch) END
+  FROM (SELECT (SELECT n.oid FROM pg_catalog.pg_namespace n
+                 WHERE n.nspname OPERATOR(pg_catalog.=) 'hotrollback')) AS s(oid)
+ CROSS JOIN LATERAL (SELECT s.oid,
+       (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relname OPERATOR(pg_catalog.=) 'change'
+           AND c.relnamespace OPERATOR(pg_catalog.=) s.oid),
+       (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relname OPERATOR(pg_catalog.=) 'epoch'
+           AND c.relnamespace OPERATOR(pg_catalog.=) s.oid)) AS l(schema, change, epoch)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the answers depend on, of the session as it is now."""
+
+    role: int
+    schemas: str
+    started: int  # backend start, microseconds since 1970
+    safe_settings: bool  # floats, intervals and ranges print in a form that reads back exactly
+    in_recovery: bool
+    installed: bool
+    writable: bool  # the role may write the log
+    epoch: int | None  # hotrollback.epoch; None where no event trigger counts DDL
+
+    @property
+    def key(self) -> tuple[int, str, bool]:
+        return (self.role, self.schemas, self.safe_settings)
+
+
+def read(row: list[bytes | None]) -> Identity:
+    """From the row that IDENTITY_SQL gives in text format."""
+    role, schemas, started, safe, recovery, installed, writable, epoch = row
+    return Identity(
+        role=int(role or 0),
+        schemas=(schemas or b"").decode("utf-8", "surrogateescape"),
+        started=int(started or 0),
+        safe_settings=safe == b"t",
+        in_recovery=recovery == b"t",
+        installed=installed == b"t",
+        writable=writable == b"t",
+        epoch=int(epoch) if epoch is not None else None,
+    )
+
+
+# Of a session that could not be asked: nothing is relied on.
+UNKNOWN = Identity(0, "", 0, False, False, False, False, None)

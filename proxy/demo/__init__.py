@@ -1,0 +1,78 @@
+"""`hotrollback demo`: a shop, a bad deploy and its undo, on a PostgreSQL of its own.
+
+It uses the command line and ordinary clients only, as anybody outside would.
+"""
+
+import asyncio
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import asyncpg
+from rich.console import Console
+
+from proxy.demo.cluster import Cluster, ClusterError, embedded_binaries
+from proxy.demo.command import CommandError, Serving, call
+from proxy.demo.shop import SCHEMA
+from proxy.demo.story import Ending, Story, close, quote, session
+
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Tell the story; 0 if what it claims was seen to hold, 1 if not, 130 if interrupted."""
+    console = Console()
+    try:
+        with terminated():
+            ending = run(console)
+    except (ClusterError, CommandError, asyncpg.PostgresError, OSError) as error:
+        Console(stderr=True).print(f"demo: {error}", markup=False, highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    close(console, ending)
+    return 1 if ending.faults else 0
+
+
+def run(console: Console) -> Ending:
+    """Everything that is started here is stopped and removed before this returns."""
+    with console.status("Starting an embedded PostgreSQL 18 …"):
+        cluster = Cluster(embedded_binaries())
+        cluster.start()
+    with cluster, tempfile.TemporaryDirectory(prefix="hotrollback-demo-") as folder:
+        shop = cluster.url("shop")
+        console.print(f"PostgreSQL 18 runs on port {cluster.port}, with the tables of a shop.")
+        asyncio.run(open_shop(cluster.url(), shop))
+        console.print("\n[bold]$ hotrollback install --upstream postgresql://postgres@…/shop[/]")
+        quote(console, call("install", "--upstream", shop).stdout)
+        with Serving(shop, Path(folder)) as serving:
+            upstream = "--upstream postgresql://postgres@…/shop"
+            listen = f"--listen 127.0.0.1:{serving.port}"
+            console.print(f"\n[bold]$ hotrollback serve {listen} {upstream}[/]", highlight=False)
+            return asyncio.run(Story(console, serving, shop).tell())
+
+
+async def open_shop(server: str, shop: str) -> None:
+    """Create the shop's database and its tables."""
+    async with session(server) as owner:
+        await owner.execute("CREATE DATABASE shop")
+    async with session(shop) as owner:
+        await owner.execute(SCHEMA)
+
+
+@contextmanager
+def terminated() -> Iterator[None]:
+    """SIGTERM ends the demo as Ctrl-C does, so that what it started goes with it."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,47 @@
+"""Listening sockets."""
+
+import os
+import socket
+from pathlib import Path
+
+
+def tcp(host: str, port: int, *, shared: bool) -> socket.socket:
+    """Raises OSError. `shared`: other processes listen on the same port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setblocking(False)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def unix(path: Path) -> socket.socket:
+    """A socket file that only its owner may use. A file that nobody listens on is replaced; one
+    that is in use raises FileExistsError."""
+    if path.exists():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+            else:
+                raise FileExistsError(f"{path}: another proxy listens there")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # The mode is there from the first moment, not set afterwards.
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(mask)
+    return listener

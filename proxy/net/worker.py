@@ -1,0 +1,177 @@
+"""One process's part of the proxy: its listener, its links, what they share."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from config import Settings
+from proxy.capture.plan import Plan
+from proxy.catalog.cache import Knowledge
+from proxy.net.bookkeeping import Bookkeeping
+from proxy.net.relay import Door, Link, Upstream
+from proxy.session.session import Session, Surroundings
+from proxy.session.startup import Tagger
+
+_log = structlog.get_logger()
+
+# What was learnt of a catalog is asked again after this, in seconds: DDL of others is not seen.
+KNOWLEDGE_AGE: Final = 1.0
+# A database without the log is looked at again after so many of these.
+_INSTALL_AGES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """A session as `show sessions` and `show stats` see it."""
+
+    pid: int
+    started: int  # microseconds since 1970; 0 before its first write
+    user: str
+    database: str
+    application_name: str
+    address: str
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    settings: Settings
+    upstream: Upstream
+    books: Bookkeeping
+    capturing: bool
+    paused: bool = False
+    links: set[Link] = field(default_factory=set)
+    counted: dict[str, int] = field(default_factory=dict)
+    _knowledge: dict[str, Knowledge] = field(default_factory=dict)
+    _started: dict[Session, int] = field(default_factory=dict)
+    _warned: set[str] = field(default_factory=set)
+    _server: asyncio.Server | None = None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def start(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        around = Surroundings(
+            knowledge=self._knowledge_of,
+            capturing=lambda: self.capturing,
+            statement_seen=self.books.statement,
+            session_seen=self._session_seen,
+            gap_unrecorded=self._gap_unrecorded,
+            counted=self.counted,
+        )
+        door = Door(
+            loop=loop,
+            upstream=self.upstream,
+            around=around,
+            tag_of=self._tagger,
+            login_timeout=self.settings.login_timeout,
+            opened=self.links.add,
+            closed=self._closed,
+        )
+        self._server = await loop.create_server(lambda: Link(door), sock=listener, backlog=1024)
+        self._tasks = [loop.create_task(self.books.run()), loop.create_task(self._grow_old())]
+
+    def _tagger(self, address: str) -> Tagger:
+        rules = self.settings.tags
+
+        def tag_of(role: str, database: str, application: str) -> str | None:
+            return rules.tag_of(
+                role=role, database=database, application=application, address=address
+            )
+
+        return tag_of
+
+    def _knowledge_of(self, database: str) -> Knowledge:
+        knowledge = self._knowledge.get(database)
+        if knowledge is None:
+            knowledge = self._knowledge[database] = Knowledge()
+        return knowledge
+
+    def _session_seen(self, session: Session) -> None:
+        identity = session.identity
+        if identity is None:
+            return
+        database = session.login.database
+        if not identity.installed:
+            if database not in self._warned:
+                self._warned.add(database)
+                _log.warning(
+                    "log_not_installed",
+                    database=database,
+                    hint="nothing is recorded; run: hotrollback install --upstream URL",
+                )
+            return
+        if session not in self._started:
+            self._started[session] = identity.started
+            self.books.began(session, self._address_of(session))
+
+    def _address_of(self, session: Session) -> str:
+        return next((link.address for link in self.links if link.session is session), "")
+
+    def _gap_unrecorded(self, session: Session, plan: Plan) -> None:
+        relid = plan.relation.oid if plan.relation is not None else None
+        self.books.gap(session, plan.fingerprint, relid, "log_unavailable")
+
+    def _closed(self, link: Link) -> None:
+        self.links.discard(link)
+        session = link.session
+        if session is not None:
+            started = self._started.pop(session, None)
+            if started is not None:
+                self.books.ended(session, started)
+
+    async def _grow_old(self) -> None:
+        turns = 0
+        while True:
+            await asyncio.sleep(KNOWLEDGE_AGE)
+            turns += 1
+            for knowledge in self._knowledge.values():
+                knowledge.forget()
+                if turns % _INSTALL_AGES == 0 and knowledge.installed is False:
+                    knowledge.installed = None
+
+    def set_capture(self, *, on: bool) -> None:
+        """At once, for open sessions and prepared statements, too."""
+        self.capturing = on
+
+    def forget(self) -> None:
+        """The log was installed or taken out, or tables got triggers: ask again."""
+        for knowledge in self._knowledge.values():
+            knowledge.forget()
+            knowledge.installed = None
+
+    def sessions(self) -> list[LiveSession]:
+        return [
+            LiveSession(
+                link.session.login.pid,
+                self._started.get(link.session, 0),
+                link.session.login.user,
+                link.session.login.database,
+                link.session.login.application_name,
+                link.address,
+            )
+            for link in self.links
+            if link.session is not None
+        ]
+
+    def stats(self) -> dict[str, int]:
+        return {"connections": len(self.links), **self.counted}
+
+    async def stop(self, grace: float, hurry: Callable[[], bool]) -> None:
+        """No new clients; idle ones are told at once, busy ones after `grace` seconds."""
+        if self._server is not None:
+            self._server.close()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        while self.links:
+            for link in list(self.links):
+                if link.idle or loop.time() >= deadline or hurry():
+                    link.shut_down()
+            if loop.time() >= deadline + 1:
+                break
+            await asyncio.sleep(0.02)
+        for task in self._tasks:
+            task.cancel()
+        await self.books.close()

@@ -1,0 +1,116 @@
+"""Messages of our own on the client's connection: questions that the client's messages wait for,
+and statements that stand around the client's.
+
+Ours are named statements and a portal of ours, so that the client's unnamed ones live on.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from proxy.capture.around import Own
+from proxy.session.outstanding import (
+    BIND,
+    CLOSE,
+    DESCRIBE,
+    EXECUTE,
+    PARSE,
+    SYNC,
+    Action,
+    Asked,
+    Slot,
+)
+from proxy.wire import encode
+
+if TYPE_CHECKING:
+    from proxy.session.session import Session
+
+_PORTAL: Final = b"hotrollback"
+
+Done = Callable[[Asked], None]
+
+
+def _swallowed(session: "Session", kind: int, asked: Asked | None = None) -> Slot:
+    slot = Slot(kind, Action.SWALLOW, asked=asked)
+    session.outstanding.queue.append(slot)
+    return slot
+
+
+def _name_of(session: "Session", own: Own, out: list[bytes], asked: Asked | None) -> bytes:
+    ours = session.names.ours
+    name = ours.get(own.text)
+    if name is None:
+        name = ours[own.text] = session.names.fresh()
+        text = own.text
+        out.append(encode.parse(name, text))
+        _swallowed(session, PARSE, asked).skipped = lambda: _forget(ours, text, name)
+    return name
+
+
+def _forget(ours: dict[bytes, bytes], text: bytes, name: bytes) -> None:
+    if ours.get(text) == name:
+        del ours[text]
+
+
+def run(session: "Session", own: Own, asked: Asked | None = None) -> list[bytes]:
+    """Messages that run a statement of ours; its answer is swallowed."""
+    out: list[bytes] = []
+    name = _name_of(session, own, out, asked)
+    out.append(encode.bind(_PORTAL, name, own.values))
+    _swallowed(session, BIND, asked)
+    out.append(encode.execute(_PORTAL))
+    _swallowed(session, EXECUTE, asked)
+    out.append(encode.close_portal(_PORTAL))
+    _swallowed(session, CLOSE, asked)
+    return out
+
+
+def run_alone(session: "Session", own: Own) -> list[bytes]:
+    """The same as a transaction of its own. Only between the client's transactions."""
+    out = run(session, own)
+    out.append(encode.SYNC)
+    _swallowed(session, SYNC)
+    return out
+
+
+def ask(session: "Session", owns: list[Own], done: Done) -> list[bytes]:
+    """The client's messages wait until the rows of all of them are here."""
+    asked = Asked(done)
+    out = [piece for own in owns for piece in run(session, own, asked)]
+    return _wait(session, asked, out)
+
+
+def describe(session: "Session", name: bytes, done: Done) -> list[bytes]:
+    """What a statement of the client's returns."""
+    asked = Asked(done)
+    _swallowed(session, DESCRIBE, asked)
+    return _wait(session, asked, [encode.describe_statement(name)])
+
+
+def describe_text(
+    session: "Session", text: bytes, done: Done, *, speaks: bool
+) -> list[bytes]:
+    """What a text would return. With `speaks` an error is the answer to the client's message that
+    waits: in a transaction it has aborted it, as the message itself would have."""
+    asked = Asked(done, speaks=speaks)
+    name = session.names.fresh()
+    for kind in (PARSE, DESCRIBE, CLOSE):
+        _swallowed(session, kind, asked)
+    out = [
+        encode.parse(name, text),
+        encode.describe_statement(name),
+        encode.close_statement(name),
+    ]
+    return _wait(session, asked, out)
+
+
+def _wait(session: "Session", asked: Asked, out: list[bytes]) -> list[bytes]:
+    """Between the client's Syncs a question has a Sync of its own and fails unseen; inside a
+    pipeline a Sync would end the client's transaction, so there it is a Flush."""
+    if session.unsynced:
+        out.append(encode.FLUSH)
+        session.outstanding.queue[-1].last = True
+    else:
+        out.append(encode.SYNC)
+        _swallowed(session, SYNC, asked).last = True
+    session.held = True
+    return out

@@ -1,0 +1,124 @@
+"""A simple query: one message, any number of statements, edited in place and never split.
+
+Statements of ours stand before and after the client's inside the same message, so that all of it
+stays one implicit transaction; `Part`s say whose answer is whose.
+"""
+
+from typing import TYPE_CHECKING
+
+from proxy.capture import around
+from proxy.capture.choose import may_write
+from proxy.capture.plan import How, Plan, Reason
+from proxy.session import asking, effects
+from proxy.session.outstanding import PLAIN, QUERY, Action, Part, Sent, Slot
+from proxy.session.planning import Hold, identify, plan
+from proxy.sql.analyse import Analysis, analyse
+from proxy.sql.splice import Edit, apply
+from proxy.sql.statement import Statement
+from proxy.wire import encode
+
+if TYPE_CHECKING:
+    from proxy.session.session import Session
+
+
+def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | None:
+    queue = session.outstanding.queue
+    if not session.watching or buf[end - 1] != 0:
+        queue.append(PLAIN[QUERY])
+        return None
+    text = buf[pos + 5 : end - 1]
+    analysis = analyse(text, session.standard_strings)
+    statements = analysis.statements
+    if not any(may_write(statement) for statement in statements):
+        for statement in statements:
+            effects.sent(session, statement)
+        queue.append(PLAIN[QUERY])
+        return None
+    if queue:
+        # Whether a transaction is open is known when everything before has been answered.
+        session.draining = session.held = True
+        return []
+    plans: list[Plan] = []
+    for statement in statements:
+        found = _plan(session, analysis, statement, text)
+        if isinstance(found, Hold):
+            return found.out
+        plans.append(found)
+    for statement, chosen in zip(statements, plans, strict=True):
+        effects.sent(session, statement)
+        session.count(chosen)
+    return _send(session, buf[pos:end], statements, plans)
+
+
+def _plan(
+    session: "Session", analysis: Analysis, statement: Statement, text: bytes
+) -> Plan | Hold:
+    alone = len(analysis.statements) == 1
+    if not alone and session.in_block:
+        return plan(session, statement, text, None)
+
+    def describe(done: asking.Done) -> list[bytes]:
+        return asking.describe_text(session, statement.slice(text), done, speaks=session.in_block)
+
+    return plan(session, statement, text, describe)
+
+
+def _send(
+    session: "Session", original: bytes, statements: tuple[Statement, ...], plans: list[Plan]
+) -> list[bytes] | None:
+    queue = session.outstanding.queue
+    if all(chosen.how is How.PASS for chosen in plans):
+        queue.append(PLAIN[QUERY])
+        return None
+    out: list[bytes] = []
+    edits: list[Edit] = []
+    parts: list[Part] = []
+    gap = None
+    for statement, chosen in zip(statements, plans, strict=True):
+        if chosen.how is How.ANNOUNCE and chosen.reason is not None:
+            own = around.note(chosen.fingerprint, chosen.reason)
+            if len(statements) == 1 and not session.in_block:
+                out.extend(asking.run_alone(session, own))
+                parts.append(Part())
+                continue
+            chosen = Plan(How.NOTE, chosen.fingerprint, chosen.reason)  # noqa: PLW2901
+        if chosen.how is not How.PASS and chosen.reason is not None:
+            gap = around.note(chosen.fingerprint, chosen.reason)
+        _surround(statement, chosen, edits, parts)
+    parts_of_client = [part for part in parts if part.action is not Action.SWALLOW]
+    if parts[-1].action is Action.SWALLOW and not session.in_block:
+        # The server sends the last CommandComplete of a message after the commit.
+        parts_of_client[-1].hold = True
+    text, back = apply(original[5:-1], edits)
+    sent = Sent(original, back.back, not session.in_block, gap)
+    queue.append(Slot(QUERY, parts=parts, sent=sent))
+    out.append(encode.query(text))
+    return out
+
+
+def _surround(
+    statement: Statement, chosen: Plan, edits: list[Edit], parts: list[Part]
+) -> None:
+    for own in around.before(chosen):
+        edits.append(Edit(statement.start, statement.start, own.inline() + b"; ", "before"))
+        parts.append(Part(Action.SWALLOW))
+    edits.extend(chosen.edits)
+    if chosen.how is How.REWRITE:
+        parts.append(Part(Action.REPAIR, statement.kind.tag))
+    else:
+        parts.append(Part())
+    for own in around.after(chosen):
+        edits.append(Edit(statement.end, statement.end, b"; " + own.inline(), "after"))
+        parts.append(Part(Action.SWALLOW))
+
+
+def unanalysed(session: "Session") -> list[bytes]:
+    """Before a message that is too long to be looked at: a gap, if it can be had."""
+    if session.identity is None:
+        return identify(session)
+    if not session.watching or not session.identity.writable:
+        return []
+    own = around.note(0, Reason.TOO_LONG)
+    if session.unsynced:
+        return asking.run(session, own)
+    return asking.run_alone(session, own)

@@ -1,0 +1,110 @@
+"""The queue of awaited replies: the only place where a server message is dropped, changed or added.
+
+Rule 1: whatever is sent to the server, by the client or by us, has a slot here in the same order.
+Rule 2: a slot says what happens to the reply; state changes when the server answers.
+Rule 3: after an error the server discards everything up to Sync, and so does `after_error`.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from proxy.capture.around import Own
+
+PARSE, BIND, CLOSE, DESCRIBE, EXECUTE = b"PBCDE"
+SYNC, QUERY, FUNCTION = b"SQF"
+
+
+class Action(Enum):
+    FORWARD = auto()
+    SWALLOW = auto()
+    REPAIR = auto()  # forwarded, with the command tag put right
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """The reply to one statement of a simple query."""
+
+    action: Action = Action.FORWARD
+    word: bytes = b""  # REPAIR: the command tag's word
+    hold: bool = False  # CommandComplete waits for what the server says of the commit
+
+
+@dataclass(slots=True, eq=False)
+class Asked:
+    """A question of ours: its rows come here, `done` is called when it is over."""
+
+    done: Callable[["Asked"], None]
+    speaks: bool = False  # an error is the client's, too
+    rows: list[list[bytes | None]] = field(default_factory=list)
+    columns: list[bytes] | None = None
+    error: list[tuple[bytes, bytes]] | None = None
+    cut: bool = False  # an earlier message failed, the question was never run
+
+
+@dataclass(slots=True, eq=False)
+class Sent:
+    """A simple query whose text is not the client's: how to find back from the server's answer."""
+
+    original: bytes  # the client's whole message
+    back: Callable[[int], int | None]  # character position in our text -> in the client's
+    idle: bool  # no transaction was open: an error undid all of it
+    gap: Own | None  # the gap to announce if the client's own text must run instead
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    kind: int  # type byte of the message that it answers
+    action: Action = Action.FORWARD
+    word: bytes = b""
+    parts: list[Part] | None = None  # QUERY whose statements need different things
+    part: int = 0
+    held: bytes = b""  # CommandComplete of a part with `hold`
+    asked: Asked | None = None
+    last: bool = False  # of the question
+    sent: Sent | None = None
+    back: Callable[[int], int | None] | None = None  # EXECUTE, BIND of a rewritten text
+    emitted: bool = False  # the client has seen something of the answer
+    resend: bool = False  # the client's own text is sent when this one has ended
+    answered: Callable[[], None] | None = None  # the server did it
+    skipped: Callable[[], None] | None = None  # the server never ran it: take the state back
+
+    def current(self) -> Part | None:
+        parts = self.parts
+        return parts[self.part] if parts is not None and self.part < len(parts) else None
+
+
+PLAIN = {kind: Slot(kind) for kind in (PARSE, BIND, CLOSE, DESCRIBE, EXECUTE, SYNC, QUERY, FUNCTION)}
+_ENDED_BY_ITSELF = (SYNC, QUERY, FUNCTION)
+
+
+class Outstanding:
+    __slots__ = ("queue",)
+
+    def __init__(self) -> None:
+        self.queue: deque[Slot] = deque()
+
+    def after_error(self) -> tuple[bool, list[Asked]]:
+        """The head failed: drop what the server will not answer.
+
+        Returns whether no Sync has been sent yet, so that whatever comes before it is discarded
+        too, and the questions that are over by it. An error of a simple query, a function call or
+        of the commit at Sync is followed by its own ReadyForQuery; otherwise everything up to the
+        next Sync is discarded, simple queries too.
+        """
+        queue = self.queue
+        if not queue or queue[0].kind in _ENDED_BY_ITSELF:
+            return False, []
+        undo: list[Callable[[], None]] = []
+        over: list[Asked] = []
+        while queue and queue[0].kind != SYNC:
+            slot = queue.popleft()
+            if slot.skipped is not None:
+                undo.append(slot.skipped)
+            if slot.asked is not None and slot.last:
+                slot.asked.cut = slot.asked.error is None
+                over.append(slot.asked)
+        for take_back in reversed(undo):
+            take_back()
+        return not queue, over

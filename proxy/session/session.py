@@ -1,0 +1,304 @@
+"""Session: the steady state of one client and its server connection.
+
+    from_client(bytes) and from_server(bytes) fill `to_server` and `to_client`;
+    the caller writes both out after each call. Neither raises for a peer's faults.
+
+What is dull is forwarded as slices of the chunk that brought it. `frontend` says what a client's
+message needs, `backend` what a server's reply needs; both are tables by message type.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.capture.plan import Plan
+from proxy.catalog.cache import Knowledge, Known
+from proxy.catalog.identity import Identity
+from proxy.session import asking, backend, frontend
+from proxy.session.names import Names
+from proxy.session.outstanding import PLAIN, QUERY, Outstanding, Sent, Slot
+from proxy.wire import encode
+
+# PostgreSQL's own limits (src/include/libpq/libpq.h: PQ_SMALL_MESSAGE_LIMIT, PQ_LARGE_MESSAGE_LIMIT).
+SMALL_LIMIT: Final = 10_000
+LARGE_LIMIT: Final = 0x3FFFFFFF
+_SMALL: Final = frozenset(b"CDEHSXcp")
+_LARGE: Final = frozenset(b"QPBFdf")
+# Longer messages are forwarded as they come, without being held whole.
+WHOLE_LIMIT: Final = 1 << 20
+
+# Encodings with ASCII in second bytes (src/backend/utils/mb/encnames.c: client-only encodings).
+UNSAFE_ENCODINGS: Final = frozenset((
+    b"SJIS", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB", b"SHIFT_JIS_2004",
+))  # fmt: skip
+_BLOCK: Final = ord("T")
+_ABORTED: Final = ord("E")
+
+
+@dataclass(slots=True, eq=False)
+class Surroundings:
+    """What sessions of one worker share and tell; nothing of it waits."""
+
+    knowledge: Callable[[str], Knowledge]  # by database
+    capturing: Callable[[], bool]  # CAPTURE ON
+    statement_seen: Callable[[str, int, bytes], None]  # database, fingerprint, text
+    session_seen: Callable[["Session"], None]  # its identity is known: it is about to write
+    gap_unrecorded: Callable[["Session", Plan], None]  # a gap that no transaction can hold
+    counted: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What startup learnt."""
+
+    user: str
+    database: str
+    application_name: str
+    pid: int
+    version: int  # of the server, as a number
+    parameters: dict[bytes, bytes]  # ParameterStatus
+    replication: bool
+
+
+class Session:
+    def __init__(self, login: Login, around: Surroundings) -> None:
+        self.login = login
+        self.around = around
+        self.to_server: list[bytes] = []
+        self.to_client: list[bytes] = []
+        self.fatal = False  # the server has said its last word
+        self.closing = False  # the caller flushes and closes both sides
+        self.outstanding = Outstanding()
+        self.names = Names()
+        self.parameters = dict(login.parameters)
+        self.knowledge = around.knowledge(login.database)
+        self.local: Knowledge | None = None  # after DDL of this transaction
+        self.identity: Identity | None = None
+        self.status = ord("I")  # of the last ReadyForQuery
+        self.unsynced = False  # messages of the extended protocol since the last Sync
+        self.skipping = False  # the server discards everything until the client's next Sync
+        self.held = False  # the client's messages wait for an answer of ours
+        self.draining = False  # they wait for everything outstanding to be answered
+        self.ddl = False  # this transaction changed the schema
+        self.set_in_transaction = False  # it changed settings that matter
+        self.copy_in: Plan | None = None  # COPY FROM that is checked when its data has come
+        self.watch_fetch = False  # a cursor was declared whose query may write
+        self.raw = login.replication
+        self._from_client = b""
+        self._client_rest = 0  # bytes of a long message still to come
+        self._from_server = b""
+        self._server_rest = 0
+        self._server_drop = False  # the rest of the long message is not forwarded
+
+    # -- client to server ---------------------------------------------------------------------
+
+    def from_client(self, data: bytes) -> None:
+        if self.raw:
+            self.to_server.append(data)
+            return
+        if self._client_rest and not self.held:
+            taken = min(self._client_rest, len(data))
+            self.to_server.append(data[:taken])
+            self._client_rest -= taken
+            data = data[taken:]
+        if data:
+            self._from_client = self._from_client + data if self._from_client else data
+            if not self.held:
+                self._client_messages()
+
+    def _client_messages(self) -> None:
+        buf = self._from_client
+        size = len(buf)
+        pos = run = 0
+        handlers = frontend.HANDLERS
+        while size - pos >= 5 and not self.raw:
+            kind = buf[pos]
+            length = int.from_bytes(buf[pos + 1 : pos + 5], "big")
+            end = pos + 1 + length
+            if end > size or length < 4 or length > SMALL_LIMIT:
+                if not self._length_allowed(kind, length):
+                    self.to_server.append(buf[run:pos])
+                    self._from_client = b""
+                    return
+                if length > WHOLE_LIMIT:
+                    ready = frontend.long_message(self, kind, buf, pos)
+                    if ready is None:
+                        break
+                    out, replaced = ready
+                    self.to_server.append(buf[run:pos])
+                    self.to_server.extend(out)
+                    if self.held:
+                        run = pos
+                        break
+                    taken = min(end, size)
+                    self.to_server.append(buf[pos + replaced : taken])
+                    self._client_rest = end - taken
+                    run = pos = taken
+                    continue
+                if end > size:
+                    break
+            handler = handlers.get(kind)
+            if handler is None:
+                self.refuse(f"invalid frontend message type {kind}")
+                self.to_server.append(buf[run:pos])
+                self._from_client = b""
+                return
+            out = handler(self, buf, pos, end)
+            if out is not None:
+                if run < pos:
+                    self.to_server.append(buf[run:pos])
+                self.to_server.extend(out)
+                if self.held:
+                    run = pos
+                    break
+                run = end
+            pos = end
+        if self.raw:
+            pos = size
+        if run < pos:
+            self.to_server.append(buf[run:pos] if run or pos < size else buf)
+        self._from_client = buf[pos:]
+
+    def _length_allowed(self, kind: int, length: int) -> bool:
+        limit = SMALL_LIMIT if kind in _SMALL else LARGE_LIMIT if kind in _LARGE else 0
+        if not limit:
+            self.refuse(f"invalid frontend message type {kind}")
+        elif length < 4 or length > limit:
+            self.refuse("invalid message length")
+        else:
+            return True
+        return False
+
+    def refuse(self, text: str) -> None:
+        """As the server does: 08P01 and the end of the connection."""
+        self.to_client.append(encode.error("FATAL", "08P01", text))
+        self.closing = True
+
+    def resume(self) -> None:
+        """The answer that the client's messages waited for is here."""
+        self.held = False
+        if self._from_client:
+            self._client_messages()
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self._from_client)
+
+    # -- server to client ---------------------------------------------------------------------
+
+    def from_server(self, data: bytes) -> None:
+        if self.raw:
+            self.to_client.append(data)
+            return
+        if self._server_rest:
+            taken = min(self._server_rest, len(data))
+            if not self._server_drop:
+                self.to_client.append(data[:taken])
+            self._server_rest -= taken
+            data = data[taken:]
+        if data:
+            self._server_messages(self._from_server + data if self._from_server else data)
+
+    def _server_messages(self, buf: bytes) -> None:
+        size = len(buf)
+        pos = run = 0
+        handlers = backend.HANDLERS
+        while size - pos >= 5:
+            kind = buf[pos]
+            length = int.from_bytes(buf[pos + 1 : pos + 5], "big")
+            end = pos + 1 + length
+            if end > size:
+                if kind not in backend.STREAMED or length <= WHOLE_LIMIT:
+                    break
+                # A long row: the rest of it goes where its beginning goes.
+                self._server_drop = backend.swallows(self, kind)
+                if self._server_drop:
+                    self.to_client.append(buf[run:pos])
+                    run = size
+                self._server_rest = end - size
+                pos = size
+                break
+            handler = handlers.get(kind)
+            if handler is not None:
+                out = handler(self, buf, pos, end)
+                if out is not None:
+                    if run < pos:
+                        self.to_client.append(buf[run:pos])
+                    if out:
+                        self.to_client.append(out)
+                    run = end
+            pos = end
+        if run < pos:
+            self.to_client.append(buf[run:pos] if run or pos < size else buf)
+        self._from_server = buf[pos:]
+
+    # -- what both sides use ------------------------------------------------------------------
+
+    @property
+    def head(self) -> Slot | None:
+        queue = self.outstanding.queue
+        return queue[0] if queue else None
+
+    def known(self) -> Known | None:
+        """What may be relied on now; None if the session must first be asked who it is."""
+        if self.identity is None:
+            return None
+        knowledge = self.local if self.local is not None else self.knowledge
+        return knowledge.view(self.identity, self.login.version)
+
+    @property
+    def watching(self) -> bool:
+        """Whether writes are looked at now: not where nothing can be recorded, nor in a failed
+        transaction, where the server runs nothing."""
+        return (
+            self.status != _ABORTED
+            and self.knowledge.installed is not False
+            and self.around.capturing()
+        )
+
+    @property
+    def in_block(self) -> bool:
+        return self.status == _BLOCK
+
+    @property
+    def safe_encoding(self) -> bool:
+        return self.parameters.get(b"client_encoding", b"").upper() not in UNSAFE_ENCODINGS
+
+    @property
+    def standard_strings(self) -> bool:
+        return self.parameters.get(b"standard_conforming_strings") != b"off"
+
+    def count(self, plan: Plan) -> None:
+        name = plan.how.name.lower()
+        self.around.counted[name] = self.around.counted.get(name, 0) + 1
+
+    def send_original(self, sent: Sent) -> None:
+        """The client's own text after ours was refused for being ours."""
+        if sent.gap is not None:
+            self.to_server.extend(asking.run_alone(self, sent.gap))
+        self.outstanding.queue.append(PLAIN[QUERY])
+        self.to_server.append(sent.original)
+
+    def drop_message(self) -> None:
+        """The message that waits has been answered by what the server said to our question."""
+        length = int.from_bytes(self._from_client[1:5], "big")
+        self._from_client = self._from_client[1 + length :]
+
+    def schema_changed(self) -> None:
+        """DDL was sent: what is known is forgotten now, and again when its transaction ends."""
+        self.ddl = True
+        self.local = Knowledge(self.knowledge.installed)
+        self.knowledge.forget()
+
+    def settings_changed(self) -> None:
+        self.identity = None
+        self.set_in_transaction = True
+
+    def transaction_ended(self) -> None:
+        if self.ddl:
+            self.ddl = False
+            self.local = None
+            self.knowledge.forget()
+        if self.set_in_transaction:
+            self.set_in_transaction = False
+            self.identity = None

@@ -1,0 +1,215 @@
+"""From the first byte of a client to the first ReadyForQuery; then `login` is there and a Session
+takes over. Sans-I/O: bytes in, `to_client`/`to_server` out, and `wants` says what socket is needed.
+
+Authentication is relayed byte for byte, so that the server decides. One startup packet a
+connection; anything that the state does not allow closes it.
+
+Sources: protocol chapter, "Start-up", "Canceling Requests in Progress", "SSL Session Encryption";
+ProcessStartupPacket in src/backend/tcop/backend_startup.c.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final
+
+from proxy.catalog.capabilities import version_number
+from proxy.session.session import Login
+from proxy.wire import decode, encode
+
+# MAX_STARTUP_PACKET_LENGTH; a token used as a password may be longer than a startup packet.
+STARTUP_LIMIT: Final = 10_000
+PASSWORD_LIMIT: Final = 1 << 17
+_CANCEL_KEY_LIMIT: Final = 256
+_ENCRYPTION: Final = {encode.SSL_CODE: "SSL", encode.GSSENC_CODE: "GSSAPI"}
+
+
+class State(Enum):
+    FIRST = auto()  # untyped packets
+    CONNECTING = auto()  # the server's socket is being opened
+    RELAYING = auto()  # authentication
+    READY = auto()
+    CLOSED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The client's whole packet: the key is the server's own, so it is passed on as it is."""
+
+    packet: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    user: str
+    database: str
+    application_name: str
+
+
+Tagger = Callable[[str, str, str], str | None]  # role, database, application -> tag
+
+
+@dataclass(slots=True, eq=False)
+class Startup:
+    tag_of: Tagger
+    state: State = State.FIRST
+    wants: Cancel | Connect | None = None
+    to_client: list[bytes] = field(default_factory=list)
+    to_server: list[bytes] = field(default_factory=list)
+    login: Login | None = None
+    early: bytes = b""  # what came from the client before it was due
+    late: bytes = b""  # what came from the server behind ReadyForQuery
+    _buffer: bytes = b""
+    _server: bytes = b""
+    _asked: set[int] = field(default_factory=set)
+    _packet: bytes = b""
+    _parameters: dict[bytes, bytes] = field(default_factory=dict)
+    _pid: int = 0
+    _authenticated: bool = False
+    _replication: bool = False
+
+    def from_client(self, data: bytes) -> None:
+        self._buffer += data
+        if self.state is State.FIRST:
+            while self.state is State.FIRST and self._first_packet():
+                pass
+        if self.state is State.RELAYING:
+            self._passwords()
+
+    def _first_packet(self) -> bool:
+        """Takes one packet; False if there is none (any more)."""
+        data = self._buffer
+        if len(data) < 4:
+            return False
+        length = int.from_bytes(data[:4], "big")
+        if not 8 <= length <= STARTUP_LIMIT:
+            # Direct TLS, HTTP, a port scan: the server says nothing, either.
+            self.state = State.CLOSED
+            return False
+        if len(data) < length:
+            return False
+        packet, self._buffer = data[:length], data[length:]
+        code = int.from_bytes(packet[4:8], "big")
+        if code in _ENCRYPTION:
+            self._refuse_encryption(code)
+        elif code == encode.CANCEL_CODE:
+            if 12 < length <= 12 + _CANCEL_KEY_LIMIT:
+                self.wants = Cancel(packet)
+            self.state = State.CLOSED
+        else:
+            self._startup(packet, code)
+        return self.state is State.FIRST
+
+    def _refuse_encryption(self, code: int) -> None:
+        if code in self._asked:
+            self.fail("0A000", f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}")
+        elif self._buffer:
+            # Whoever stuffs clear text behind the request would have it taken for encrypted.
+            self.fail("08P01", f"received unencrypted data after {_ENCRYPTION[code]} request")
+        else:
+            self._asked.add(code)
+            self.to_client.append(b"N")
+
+    def _startup(self, packet: bytes, code: int) -> None:
+        if code >> 16 != 3:
+            self.fail(
+                "0A000",
+                f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}:"
+                " server supports 3.0 to 3.2",
+            )
+            return
+        try:
+            pairs = decode.startup_parameters(packet[8:])
+        except ValueError:
+            self.fail(
+                "08P01", "invalid startup packet layout: expected terminator as last byte"
+            )
+            return
+        found = {name: value.decode("utf-8", "replace") for name, value in pairs}
+        user = found.get(b"user", "")
+        database = found.get(b"database") or user
+        application = found.get(b"application_name", "")
+        self._replication = found.get(b"replication", "").lower() not in {
+            "", "false", "off", "no", "0", "f", "n", "of",
+        }  # fmt: skip
+        tag = self.tag_of(user, database, application)
+        if tag:
+            packet = encode.startup(code, _with_tag(pairs, tag))
+        self._packet = packet
+        self.wants = Connect(user, database, application)
+        self.state = State.CONNECTING
+
+    def connected(self) -> None:
+        self.to_server.append(self._packet)
+        self.state = State.RELAYING
+        self._passwords()
+
+    def fail(self, sqlstate: str, text: str, *, hint: str = "") -> None:
+        self.to_client.append(encode.error("FATAL", sqlstate, text, hint=hint))
+        self.state = State.CLOSED
+
+    def _passwords(self) -> None:
+        while self._buffer:
+            if self._authenticated:
+                self.early += self._buffer
+                self._buffer = b""
+                return
+            if self._buffer[0] != ord("p"):
+                self.fail("08P01", f"expected password response, got message type {self._buffer[0]}")
+                return
+            if len(self._buffer) < 5:
+                return
+            length = int.from_bytes(self._buffer[1:5], "big")
+            if not 4 <= length <= PASSWORD_LIMIT:
+                self.fail("08P01", "invalid password packet size")
+                return
+            if len(self._buffer) < length + 1:
+                return
+            self.to_server.append(self._buffer[: length + 1])
+            self._buffer = self._buffer[length + 1 :]
+
+    def from_server(self, data: bytes) -> None:
+        buf = self._server + data
+        pos = 0
+        while len(buf) - pos >= 5 and self.login is None:
+            length = int.from_bytes(buf[pos + 1 : pos + 5], "big")
+            end = pos + 1 + length
+            if end > len(buf):
+                break
+            self._server_message(buf[pos], buf[pos + 5 : end])
+            pos = end
+        if pos:
+            self.to_client.append(buf[:pos])
+        if self.login is not None:
+            self.late, self._server = buf[pos:], b""
+        else:
+            self._server = buf[pos:]
+
+    def _server_message(self, kind: int, body: bytes) -> None:
+        if kind == ord("R"):
+            self._authenticated = body[:4] == b"\0\0\0\0"
+        elif kind == ord("S"):
+            name, at = decode.cstring(body, 0)
+            self._parameters[name], _ = decode.cstring(body, at)
+        elif kind == ord("K"):
+            self._pid = int.from_bytes(body[:4], "big")
+        elif kind == ord("Z") and isinstance(self.wants, Connect):
+            self.state = State.READY
+            self.login = Login(
+                user=self.wants.user,
+                database=self.wants.database,
+                application_name=self.wants.application_name,
+                pid=self._pid,
+                version=version_number(self._parameters.get(b"server_version", b"").decode()),
+                parameters=self._parameters,
+                replication=self._replication,
+            )
+
+
+def _with_tag(pairs: list[tuple[bytes, bytes]], tag: str) -> list[tuple[bytes, bytes]]:
+    """A tag as a startup option, before the client's own options, which win."""
+    escaped = tag.replace("\\", "\\\\").replace(" ", "\\ ")
+    option = b"-c hotrollback.tag=" + escaped.encode()
+    rest = [(name, value) for name, value in pairs if name != b"options"]
+    given = b" ".join(value for name, value in pairs if name == b"options")
+    return [*rest, (b"options", option + b" " + given if given else option)]

@@ -1,0 +1,1 @@
+pytest_plugins = ["fix_postgres", "fix_proxy"]

@@ -1,0 +1,179 @@
+"""Real PostgreSQL servers, 18 and 15, and a fresh database on one of them for every test.
+
+Each test process (pytest-xdist worker) has servers of its own; they start when first asked for and
+are gone when the process ends. A server that is missing is an error, not a skip.
+"""
+
+import itertools
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import psycopg
+import pytest
+
+from proxy.demo.cluster import Cluster, embedded_binaries
+
+VERSIONS = (18, 15)
+DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+SETTINGS = {
+    "max_connections": "200",
+    "max_prepared_transactions": "20",
+    "wal_level": "logical",
+    "shared_buffers": "64MB",
+}
+ROLES = "CREATE ROLE app LOGIN; CREATE ROLE operator LOGIN"
+
+# Lines of a dump that an undo neither could nor should give back: comments, psql's restrictions,
+# positions of sequences, and what install attached to the tables.
+NOT_CONTENT = ("--", "\\", "SELECT pg_catalog.setval(", "SET ")
+OURS = ("TRIGGER hotrollback_", "EVENT TRIGGER hotrollback_")
+
+_numbers = itertools.count(1)
+
+
+def binaries(version: int) -> Path:
+    if version == 18:
+        return embedded_binaries()
+    if not (DEBIAN_15 / "postgres").exists():
+        pytest.fail(
+            f"PostgreSQL 15 is not in {DEBIAN_15}: install Debian's package postgresql-15 "
+            "(.ci/test does it when it runs as root)",
+            pytrace=False,
+        )
+    return DEBIAN_15
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server: superuser `postgres`, and `app` and `operator` who are not."""
+
+    version: int
+    host: str
+    port: int
+    bin: Path
+
+    def url(self, user: str = "postgres", database: str = "postgres") -> str:
+        return f"postgresql://{user}@{self.host}:{self.port}/{database}"
+
+    def psql(self, sql: str, user: str = "postgres", database: str = "postgres") -> list[tuple]:
+        """Run a text of statements in autocommit; the rows of the last one that has any."""
+        with psycopg.connect(self.url(user, database), autocommit=True) as connection:
+            return rows_of(connection.execute(sql))
+
+    @contextmanager
+    def database(self) -> Iterator["Database"]:
+        """A fresh database, dropped afterwards whoever is still connected."""
+        name = f"t{os.getpid()}_{next(_numbers)}"
+        self.psql(f"CREATE DATABASE {name}")
+        try:
+            yield Database(self, name)
+        finally:
+            self.psql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    server: Server
+    name: str
+
+    @property
+    def host(self) -> str:
+        return self.server.host
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def url(self, user: str = "postgres") -> str:
+        return self.server.url(user, self.name)
+
+    def psql(self, sql: str, user: str = "postgres") -> list[tuple]:
+        return self.server.psql(sql, user, self.name)
+
+    async def connect(self, user: str = "postgres", **options) -> asyncpg.Connection:
+        return await asyncpg.connect(self.url(user), **options)
+
+    def dump(self) -> list[str]:
+        """Schema and rows without the log, sorted: what an undo has to give back."""
+        command = [
+            *(str(self.server.bin / "pg_dump"), "--inserts", "--dbname", self.url()),
+            *("--exclude-schema", "hotrollback", "--exclude-schema", "hotrollback_bin"),
+        ]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return sorted(line for line in done.stdout.splitlines() if is_content(line))
+
+
+def rows_of(cursor: psycopg.Cursor) -> list[tuple]:
+    rows: list[tuple] = []
+    while True:
+        if cursor.description is not None:
+            rows = cursor.fetchall()
+        if not cursor.nextset():
+            return rows
+
+
+def is_content(line: str) -> bool:
+    return bool(line) and not line.startswith(NOT_CONTENT) and not any(o in line for o in OURS)
+
+
+class Servers:
+    """The servers of this test process, by version, started when first asked for."""
+
+    def __init__(self) -> None:
+        self._clusters: dict[int, Cluster] = {}
+
+    def __getitem__(self, version: int) -> Server:
+        if version not in self._clusters:
+            cluster = Cluster(binaries(version), SETTINGS)
+            cluster.start()
+            self._clusters[version] = cluster
+            self._server(version).psql(ROLES)
+        return self._server(version)
+
+    def _server(self, version: int) -> Server:
+        cluster = self._clusters[version]
+        return Server(version, cluster.host, cluster.port, cluster.binaries)
+
+    def stop(self) -> None:
+        for cluster in self._clusters.values():
+            cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    running = Servers()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session", params=VERSIONS, ids=lambda version: f"pg{version}")
+def server(request: pytest.FixtureRequest, servers: Servers) -> Server:
+    """Every test that uses this runs on each version."""
+    return servers[request.param]
+
+
+@pytest.fixture(scope="session")
+def server18(servers: Servers) -> Server:
+    return servers[18]
+
+
+@pytest.fixture(scope="session")
+def server15(servers: Servers) -> Server:
+    return servers[15]
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[Database]:
+    with server.database() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def database18(server18: Server) -> Iterator[Database]:
+    with server18.database() as fresh:
+        yield fresh

@@ -1,0 +1,121 @@
+"""The second reader: it must agree, and its disagreement must count."""
+
+import time
+
+import pytest
+
+from proxy.sql import meaning
+from proxy.sql.analyse import analyse
+from proxy.sql.kinds import Kind
+from proxy.sql.lexer import lex
+from proxy.sql.statement import Statement
+
+
+def one(text: bytes) -> Statement:
+    (statement,) = analyse(text).statements
+    return statement
+
+
+FULL = (
+    b'WITH w AS (SELECT 1) INSERT INTO s."T" AS a (b) SELECT my_f(x) FROM w'
+    b" ON CONFLICT (b) DO UPDATE SET b = 2 RETURNING b, c"
+)
+
+
+def test_meaning():
+    meant = meaning.meaning(FULL)
+    assert meant == meaning.Meaning(
+        kind=Kind.INSERT,
+        schema="s",
+        name="T",
+        alias="a",
+        only=False,
+        has_with=True,
+        writes_in_with=False,
+        returning=2,
+        conflict="update",
+        functions=frozenset({"my_f"}),
+    )
+    assert meaning.difference(one(FULL), meant) is None
+
+
+@pytest.mark.parametrize(
+    ("other", "differs"),
+    [
+        (b'DELETE FROM s."T"', "kind"),
+        (FULL.replace(b'"T"', b"t"), "target"),
+        (FULL.replace(b"AS a", b""), "alias"),
+        (FULL.replace(b"WITH w AS (SELECT 1)", b""), "with"),
+        (FULL.replace(b", c", b""), "returning"),
+        (FULL.replace(b"RETURNING b, c", b""), "returning"),
+        (FULL.replace(b"UPDATE SET b = 2", b"NOTHING"), "conflict"),
+        (FULL.replace(b"my_f", b"other_f"), "functions"),
+        (FULL.replace(b"(SELECT 1)", b"(DELETE FROM x)"), "writing with"),
+    ],
+)
+def test_a_difference_is_seen(other, differs):
+    meant = meaning.meaning(other)
+    assert meant is not None
+    assert meaning.difference(one(FULL), meant) == differs
+
+
+# Valid, but beyond the grammar of sqlglot.
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"UPDATE t SET a = 1 WHERE CURRENT OF c",
+        b"UPDATE t SET a = 1 RETURNING WITH (OLD AS o) o.a, '(', \",\"",
+        b"UPDATE t SET a = interval '1 day' * 2 AT TIME ZONE 'utc'",
+    ],
+)
+def test_where_it_cannot_parse_the_places_of_tokens_decide(text):
+    assert meaning.meaning(text) is None
+    assert one(text).agreed
+    tokens = lex(text)
+    assert meaning.same_places(text, tokens)
+    moved = [token._replace(end=token.end + 1) for token in tokens]
+    assert not meaning.same_places(text, [*moved[:-1], tokens[-1]])
+    assert not meaning.same_places(text, [token for token in tokens if token.word != b"set"])
+
+
+def test_a_constant_that_ends_elsewhere_is_no_agreement():
+    # Read with backslashes, as the server does with standard_conforming_strings off.
+    text = rb"UPDATE backslash_test SET a = 'x\' RETURNING ''' WHERE CURRENT OF c"
+    (statement,) = analyse(text, False).statements  # noqa: FBT003
+    assert statement.understood
+    assert statement.returning is None
+    assert not statement.agreed
+
+
+def test_an_answer_holds_for_all_statements_of_a_shape(monkeypatch):
+    asked = []
+    real = meaning.meaning
+    monkeypatch.setattr(meaning, "meaning", lambda text: asked.append(text) or real(text))
+    texts = [b"UPDATE shape_test SET a = %d WHERE b = 'x%d'" % (n, n) for n in range(20)]
+    assert all(one(text).agreed for text in texts)
+    assert len(asked) == 1
+
+
+def test_long_statements_are_asked_without_their_values():
+    text = b"INSERT INTO long_test (a, b) VALUES " + b", ".join([b"(1, 'x''y')"] * 20_000)
+    start = time.perf_counter()
+    assert one(text).agreed
+    assert time.perf_counter() - start < 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"DELETE FROM t USING a" + b" JOIN b" * 400,
+        b"DELETE FROM t USING a" + b" JOIN f(x.on)" * 200,
+        b"DELETE FROM t USING a" + b" JOIN b /* on */" * 200,
+        b"INSERT INTO t SELECT * FROM a" + b", LATERAL (SELECT 1" * 100 + b")" * 100,
+        b"UPDATE t SET a = " + b"(" * 1500 + b"1" + b")" * 1500,
+        b"UPDATE t SET a = " + b"NOT " * 900 + b"true",
+        b"UPDATE t SET a = b" + b"[1]" * 1000,
+    ],
+)
+def test_no_text_keeps_it_busy(text):
+    start = time.perf_counter()
+    one(text)
+    assert time.perf_counter() - start < 5

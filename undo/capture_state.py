@@ -1,0 +1,41 @@
+"""How every table is captured, and why: for SHOW CAPTURE."""
+
+from typing import Final
+
+from undo.database import Database
+from undo.triggers import WHY, needs
+
+_OTHERS: Final = """
+SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS relation
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind = 'f'
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'hotrollback', 'hotrollback_bin')
+ ORDER BY n.nspname, c.relname
+"""
+
+# With no other reasons than these, what is written to the table by name is still rewritten.
+_BESIDES: Final = frozenset({"all_tables", "cascade", "view", "function"})
+
+
+async def capture_state(db: Database) -> list[tuple[str, str, str]]:
+    """(relation, how, why) of every table, by name. `how`: rewrite (the proxy records what passes),
+    trigger (the table records whatever writes it), none."""
+    version = int(await db.fetchval("SELECT pg_catalog.current_setting('server_version_num')"))
+    found = []
+    for need in await needs(db):
+        why = ", ".join(WHY.get(reason, reason) for reason in need.reasons)
+        if need.enabled == "A":
+            found.append((need.relation, "trigger", why or "attached earlier"))
+        elif need.attached:
+            found.append((need.relation, "none", "the capture trigger is disabled: run install"))
+        elif version < 180000:
+            told = "INSERT and DELETE only; UPDATE needs the capture trigger: run install"
+            found.append((need.relation, "rewrite", told))
+        elif need.reasons:
+            how = "rewrite" if _BESIDES.issuperset(need.reasons) else "none"
+            found.append((need.relation, how, f"{why}; needs a capture trigger: run install"))
+        else:
+            found.append((need.relation, "rewrite", ""))
+    found += [(row["relation"], "none", "foreign table") for row in await db.fetch(_OTHERS)]
+    return sorted(found)

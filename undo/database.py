@@ -1,0 +1,51 @@
+"""What undo needs of a database connection. An asyncpg.Connection satisfies it.
+
+Not: sockets, drivers, where a connection comes from.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+
+class Row(Protocol):
+    """A row of a result: by position, by name, and as pairs for dict()."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __len__(self) -> int: ...
+    def keys(self) -> Iterable[str]: ...
+    def values(self) -> Iterable[Any]: ...
+
+
+class Database(Protocol):
+    """One connection, used by one task at a time. Errors are the driver's, with `sqlstate`."""
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Any]: ...
+    async def fetchrow(self, query: str, *args: Any) -> Any: ...
+    async def fetchval(self, query: str, *args: Any) -> Any: ...
+    async def execute(self, query: str, *args: Any) -> str: ...
+    async def executemany(self, command: str, args: Iterable[Sequence[Any]]) -> None: ...
+    async def copy_records_to_table(
+        self,
+        table_name: str,
+        *,
+        records: Iterable[Sequence[Any]],
+        columns: Sequence[str] | None = None,
+        schema_name: str | None = None,
+    ) -> str: ...
+    def transaction(
+        self,
+        *,
+        isolation: Any = None,
+        readonly: bool = False,
+        deferrable: bool = False,
+    ) -> AbstractAsyncContextManager[Any]: ...
+
+
+Record = Mapping[str, Any]
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The SQLSTATE that a driver's error carries; None if it is not the server's."""
+    state = getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) else None

@@ -1,0 +1,105 @@
+"""What an undo refuses, one class per fact. The docstring is the message; {} takes the value.
+
+UndoError
+    UsageError: the request itself is wrong
+    NotPossible: this database or this role cannot do it
+"""
+
+
+class UndoError(Exception):
+    """The undo failed."""
+
+    sqlstate = "RB001"
+
+    def __init__(self, *values: object) -> None:
+        super().__init__((type(self).__doc__ or "").format(*values))
+
+
+class UsageError(UndoError):
+    """{}"""
+
+
+class UnknownTag(UsageError):
+    """no change and no gap has the tag {!r}"""
+
+
+class UnknownSession(UsageError):
+    """no session "{}" is known: a session is PID.MICROS, as SHOW SESSIONS lists it"""
+
+
+class UnknownTransaction(UsageError):
+    """nothing is recorded of transaction {}"""
+
+
+class UnknownRelation(UsageError):
+    """no table "{}" is known here"""
+
+
+class UnknownRole(UsageError):
+    """no role "{}" is known here"""
+
+
+class UnknownApplication(UsageError):
+    """no session of an application "{}" is known"""
+
+
+class UnknownRestorePoint(UsageError):
+    """no restore point "{}" is known"""
+
+
+class UnknownUndo(UsageError):
+    """no undo {} is known"""
+
+
+class AlreadyRedone(UsageError):
+    """undo {} was redone already, by {}"""
+
+
+class NothingSelected(UsageError):
+    """nothing is selected: name a tag, a session, transactions, times, tables or a role"""
+
+
+class UnknownPolicy(UsageError):
+    """no policy "{}" is known: one of {}"""
+
+
+class UndoAmongOthers(UsageError):
+    """transaction {} is itself an undo: take it back alone, by its id, without other selectors"""
+
+
+class BadFilter(UsageError):
+    """{}"""
+
+
+class NotPossible(UndoError):
+    """{}"""
+
+
+class NotInstalled(NotPossible):
+    """the undo log is not installed in this database: run hotrollback install"""
+
+
+class ForeignLog(NotPossible):
+    """the log was written in another cluster or database (system identifier {}, this is {}):
+    its transactions and relations mean something else here, so it can be read but not undone"""
+
+
+class NeedsReplicaRole(NotPossible):
+    """{} can only be restored while its triggers or foreign keys are off, and this role may not
+    SET session_replication_role: GRANT SET ON PARAMETER session_replication_role TO it"""
+
+
+class AlwaysTrigger(NotPossible):
+    """{} has a trigger or rule that is enabled ALWAYS ({}): it would act again during the undo"""
+
+
+class PlanNotMet(UndoError):
+    """{} on {}: {} rows were planned and {} were touched; everything was rolled back"""
+
+
+class NotRestored(UndoError):
+    """{}: {} rows are not what they were meant to be after the undo; everything was rolled back"""
+
+
+class TooBusy(UndoError):
+    """the rows changed faster than they could be locked ({} attempts); nothing was changed"""

@@ -1,0 +1,244 @@
+"""Making, upgrading and removing the log in one database.
+
+Everything can be run again: what is there is left alone, what is missing is made. The schema is
+made in one transaction; triggers are attached table by table, each in its own.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from undo import doctor, retention
+from undo.database import Database, sqlstate
+from undo.errors import ForeignLog, NotPossible
+from undo.log import EVENT_TRIGGERS, LOCK_INSTALL, LOCK_SERVING, SCHEMA
+from undo.migrations import current, migrations
+from undo.triggers import WHY, Attached, NotAttached, attach, detach, locked, needs, sweep
+
+OLDEST_SERVER: Final = 150000
+
+
+class InstallRefused(NotPossible):
+    """{}"""
+
+
+class ServerTooOld(NotPossible):
+    """PostgreSQL {} is too old: 15 is the oldest that Hot Rollback works with"""
+
+
+class MadeByNewer(NotPossible):
+    """the undo log here was made by a newer Hot Rollback (schema {}, this one knows {}):
+    use that one, or a newer one"""
+
+
+class InstallBusy(NotPossible):
+    """another install or uninstall of this database is running"""
+
+
+class StillServed(NotPossible):
+    """a proxy serves this database: stop it first, or its clients' writes would fail"""
+
+
+@dataclass(frozen=True, slots=True)
+class InstallReport:
+    lines: tuple[str, ...]  # what was done, as people read it
+    attached: tuple[Attached, ...]
+    missing: tuple[NotAttached, ...]  # what still needs a trigger, and why it has none
+    event_trigger: bool
+    findings: tuple[doctor.Finding, ...]
+
+
+async def install(
+    db: Database,
+    *,
+    all_tables: bool = False,
+    accept_publication: bool = False,
+    lock_timeout_ms: int = 2000,
+) -> InstallReport:
+    """Make or upgrade the log in the database of this connection. Raises NotPossible where it must
+    not be: nothing was changed then."""
+    version = await _server_version(db)
+    if version < OLDEST_SERVER:
+        raise ServerTooOld(version // 10000)
+    async with _alone(db):
+        findings = await doctor.examine(db)
+        refused = [f for f in findings if f.level == "refuse"]
+        if accept_publication:
+            refused = [f for f in refused if f.subject != doctor.PUBLICATION]
+        if refused:
+            raise InstallRefused("\n".join(f"{f.text}: {f.remedy}" for f in refused))
+        lines = list(await _migrate(db))
+        lines += await retention.ensure_partitions(db)
+        event_trigger, told = await _follow_ddl(db)
+        lines += told
+        if all_tables:
+            await db.execute("UPDATE hotrollback.meta SET all_tables = true WHERE NOT all_tables")
+        await db.execute(_KEEP_NAMES)
+        done, left = await attach(db, await needs(db), lock_timeout_ms=lock_timeout_ms)
+        await sweep(db)
+    lines += [_attached_line(did) for did in done]
+    lines += [f"NOT attached to {it.relation}: {it.why}" for it in left]
+    if not done and not left:
+        lines.append("every table that needs a capture trigger has it")
+    return InstallReport(tuple(lines), done, left, event_trigger, findings)
+
+
+def _attached_line(did: Attached) -> str:
+    why = ", ".join(WHY.get(reason, reason) for reason in did.reasons)
+    return f"capture trigger {did.did}: {did.relation}" + (f" ({why})" if why else "")
+
+
+_KEEP_NAMES: Final = """
+INSERT INTO hotrollback.relation (relid, name)
+SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname)
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND c.oid >= 16384
+   AND n.nspname NOT IN ('hotrollback', 'hotrollback_bin')
+    ON CONFLICT DO NOTHING
+"""
+
+
+@asynccontextmanager
+async def _alone(db: Database) -> AsyncIterator[None]:
+    """One install, uninstall or upkeep of a database at a time."""
+    key: Any = LOCK_INSTALL
+    if not await db.fetchval("SELECT pg_catalog.pg_try_advisory_lock($1)", key):
+        raise InstallBusy
+    try:
+        yield
+    finally:
+        await db.execute(f"SELECT pg_catalog.pg_advisory_unlock({key})")
+
+
+async def _server_version(db: Database) -> int:
+    return int(await db.fetchval("SELECT pg_catalog.current_setting('server_version_num')"))
+
+
+async def _migrate(db: Database) -> tuple[str, ...]:
+    """Bring the schema to this program's version, in one transaction."""
+    have = await installed_version(db)
+    if have > current():
+        raise MadeByNewer(have, current())
+    identity = await system_identifier(db)
+    if have:
+        theirs = await db.fetchval("SELECT system_identifier FROM hotrollback.meta")
+        if theirs != identity:
+            raise ForeignLog(theirs, identity)
+    if have == current():
+        return ()
+    async with db.transaction():
+        await db.execute("SET LOCAL search_path = pg_catalog")
+        for migration in migrations()[have:]:
+            await db.execute(migration.sql)
+        if not have:
+            await db.execute(
+                "INSERT INTO hotrollback.meta (system_identifier, database, version)"
+                " SELECT $1, d.oid, $2 FROM pg_catalog.pg_database d"
+                "  WHERE d.datname = pg_catalog.current_database()",
+                identity,
+                current(),
+            )
+        else:
+            await db.execute("UPDATE hotrollback.meta SET version = $1", current())
+    if have:
+        return (f"upgraded schema {SCHEMA} from version {have} to {current()}",)
+    return (f"made schema {SCHEMA}, version {current()}",)
+
+
+async def installed_version(db: Database) -> int:
+    """Of the schema; 0 where there is none."""
+    if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.meta') IS NOT NULL"):
+        return 0
+    return int(await db.fetchval("SELECT pg_catalog.max(version) FROM hotrollback.meta") or 0)
+
+
+async def system_identifier(db: Database) -> int:
+    """Of the cluster. Where a hardened server does not tell it, what stays the same as long as the
+    database does and is not carried by a dump: its oid and that of its newest template."""
+    try:
+        async with db.transaction():
+            return int(
+                await db.fetchval("SELECT system_identifier FROM pg_catalog.pg_control_system()")
+            )
+    except Exception as error:
+        if sqlstate(error) != "42501":
+            raise
+    return int(
+        await db.fetchval(
+            "SELECT pg_catalog.hashtextextended(pg_catalog.string_agg("
+            " d.oid::pg_catalog.text || ':' || d.datname, ',' ORDER BY d.oid), 0)"
+            " FROM pg_catalog.pg_database d"
+            " WHERE d.datistemplate OR d.datname = pg_catalog.current_database()"
+        )
+    )
+
+
+# Event triggers: name, event, function.
+_FOLLOWERS: Final = (
+    (EVENT_TRIGGERS[0], "ddl_command_end", "on_ddl_v1"),
+    (EVENT_TRIGGERS[1], "sql_drop", "on_drop_v1"),
+)
+
+
+async def _follow_ddl(db: Database) -> tuple[bool, tuple[str, ...]]:
+    """Make the event triggers where this role may; whether they are there."""
+    there = {
+        row["evtname"]
+        for row in await db.fetch(
+            "SELECT evtname FROM pg_catalog.pg_event_trigger"
+            " WHERE evtname = ANY ($1::pg_catalog.name[]) AND evtenabled = 'A'",
+            list(EVENT_TRIGGERS),
+        )
+    }
+    if there == set(EVENT_TRIGGERS):
+        return True, ()
+    try:
+        async with db.transaction():
+            for name, event, function in _FOLLOWERS:
+                await db.execute(
+                    f"DROP EVENT TRIGGER IF EXISTS {name};"
+                    f"CREATE EVENT TRIGGER {name} ON {event}"
+                    f" EXECUTE FUNCTION {SCHEMA}.{function}();"
+                    f"ALTER EVENT TRIGGER {name} ENABLE ALWAYS;"
+                )
+            await db.fetchval("SELECT hotrollback.bump_v1()")
+    except Exception as error:
+        if sqlstate(error) != "42501":
+            raise
+        return False, (
+            "no event trigger (it takes a superuser): after CREATE TABLE or ALTER TABLE run install"
+            " again, or wait for the proxy's hourly upkeep",
+        )
+    return True, ("made event triggers: new and altered tables are followed at once",)
+
+
+async def uninstall(db: Database, *, lock_timeout_ms: int = 2000) -> tuple[str, ...]:
+    """Take everything out of the database again. Raises StillServed while a proxy serves it."""
+    if not await db.fetchval("SELECT pg_catalog.to_regnamespace('hotrollback') IS NOT NULL"):
+        return ("there is no undo log in this database",)
+    async with _alone(db):
+        async with db.transaction():
+            key: Any = LOCK_SERVING
+            if not await db.fetchval("SELECT pg_catalog.pg_try_advisory_xact_lock($1)", key):
+                raise StillServed
+        lines = []
+        for name, _, _ in _FOLLOWERS:
+            if await db.fetchval(
+                "SELECT true FROM pg_catalog.pg_event_trigger WHERE evtname = $1", name
+            ):
+                await db.execute(f"DROP EVENT TRIGGER IF EXISTS {name}")
+                lines.append(f"dropped event trigger {name}")
+        dropped, left = await detach(db, lock_timeout_ms=lock_timeout_ms)
+        lines.append(f"dropped {dropped} capture triggers")
+        if left:
+            lines += [f"NOT dropped from {it.relation}: {it.why}" for it in left]
+            lines.append(f"schema {SCHEMA} stays until they are: run uninstall again")
+            return tuple(lines)
+        drop = f"DROP SCHEMA {SCHEMA} CASCADE"
+        _, why = await locked(db, drop, lock_timeout_ms=lock_timeout_ms)
+        lines.append(
+            f"schema {SCHEMA} is still there: {why}" if why else f"dropped schema {SCHEMA}"
+        )
+    return tuple(lines)

@@ -1,0 +1,46 @@
+"""Names of the log: schema, tables, columns, op letters, triggers. The only place that spells them
+for Python; the migrations spell them for SQL.
+"""
+
+from typing import Final
+
+SCHEMA: Final = "hotrollback"
+BIN: Final = "hotrollback_bin"
+
+CHANGE: Final = "hotrollback.change"
+GAP: Final = "hotrollback.gap"
+SESSION: Final = "hotrollback.session"
+STATEMENT: Final = "hotrollback.statement"
+RELATION: Final = "hotrollback.relation"
+RESTORE_POINT: Final = "hotrollback.restore_point"
+UNDO: Final = "hotrollback.undo"
+UNDONE: Final = "hotrollback.undone"
+META: Final = "hotrollback.meta"
+EPOCH: Final = "hotrollback.epoch"
+
+INSERT: Final = "I"
+UPDATE: Final = "U"
+DELETE: Final = "D"
+OPS: Final = (INSERT, UPDATE, DELETE)
+
+# What a writer may give; the rest says who it is and comes from defaults.
+GIVEN: Final = (
+    "old_tid",
+    "new_tid",
+    "relid",
+    "new_relid",
+    "key",
+    "fingerprint",
+    "op",
+    "stale",
+    "before",
+    "after",
+)
+
+CAPTURE_TRIGGER: Final = "hotrollback_capture"
+EVENT_TRIGGERS: Final = ("hotrollback_ddl", "hotrollback_drop")
+PARTITION_PREFIX: Final = "change_"
+
+# Taken by install, uninstall and upkeep; held shared by a proxy that serves the database.
+LOCK_INSTALL: Final = 0x686F74726F6C6C01
+LOCK_SERVING: Final = 0x686F74726F6C6C02

@@ -1,0 +1,167 @@
+-- What the proxy asks on a client's own connection before a write.
+
+-- What the catalog says of relations, as one JSON array in the order asked; null where there is none.
+-- asked_names: JSON array of [schema or null, name]. Must never raise: it runs inside the client's
+-- transaction; so no to_regclass (which raises without USAGE on the schema), only look-ups. Names are
+-- qualified rather than search_path set, because visibility is the caller's. Compiling it by JIT
+-- would cost a hundred times what running it does.
+CREATE FUNCTION hotrollback.relations_v1(asked_names json) RETURNS json
+    LANGUAGE plpgsql STABLE
+    SET jit = off
+    AS $$
+BEGIN
+    RETURN (
+    WITH RECURSIVE asked AS (
+        SELECT e.ord, e.value ->> 0 AS nsp, e.value ->> 1 AS rel
+          FROM pg_catalog.json_array_elements(asked_names) WITH ORDINALITY AS e(value, ord)
+    ), found AS (
+        SELECT a.ord, (SELECT c.oid
+                         FROM pg_catalog.pg_class c
+                         JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+                        WHERE c.relname OPERATOR(pg_catalog.=) a.rel::pg_catalog.name
+                          AND CASE WHEN a.nsp IS NULL THEN pg_catalog.pg_table_is_visible(c.oid)
+                                   ELSE n.nspname OPERATOR(pg_catalog.=) a.nsp::pg_catalog.name END
+                        LIMIT 1) AS root
+          FROM asked a
+    ), roots AS (
+        SELECT DISTINCT root FROM found WHERE root IS NOT NULL
+    ), member(root, oid) AS (
+        SELECT root, root FROM roots
+        UNION
+        SELECT m.root, i.inhrelid
+          FROM member m
+          JOIN pg_catalog.pg_inherits i ON i.inhparent OPERATOR(pg_catalog.=) m.oid
+    ), cascade(root, oid) AS (
+        SELECT m.root, f.conrelid
+          FROM member m
+          JOIN pg_catalog.pg_constraint f
+            ON f.confrelid OPERATOR(pg_catalog.=) m.oid AND f.contype OPERATOR(pg_catalog.=) 'f'
+           AND (f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd'))
+        UNION
+        SELECT s.root, f.conrelid
+          FROM cascade s
+          JOIN pg_catalog.pg_constraint f
+            ON f.confrelid OPERATOR(pg_catalog.=) s.oid AND f.contype OPERATOR(pg_catalog.=) 'f'
+           AND (f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd'))
+    ), captured AS (
+        SELECT t.tgrelid AS oid
+          FROM pg_catalog.pg_trigger t
+         WHERE t.tgname OPERATOR(pg_catalog.=) 'hotrollback_capture'
+           AND t.tgenabled OPERATOR(pg_catalog.=) 'A'
+    ), heaps AS (
+        SELECT m.root, m.oid, c.relkind, captured.oid IS NOT NULL AS captured
+          FROM member m
+          JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) m.oid
+          LEFT JOIN captured ON captured.oid OPERATOR(pg_catalog.=) m.oid
+         WHERE c.relkind OPERATOR(pg_catalog.<>) 'p'
+    ), triggers AS (
+        SELECT m.root, t.tgdeferrable, p.prosrc
+          FROM member m
+          JOIN pg_catalog.pg_trigger t ON t.tgrelid OPERATOR(pg_catalog.=) m.oid
+          JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid
+         WHERE NOT t.tgisinternal AND t.tgenabled OPERATOR(pg_catalog.<>) 'D'
+           AND t.tgname OPERATOR(pg_catalog.!~) '^hotrollback_'
+    )
+    SELECT pg_catalog.json_agg(j.facts ORDER BY found.ord)
+      FROM found
+      LEFT JOIN LATERAL (
+        SELECT pg_catalog.json_build_object(
+            'oid', c.oid::pg_catalog.int8,
+            'schema', n.nspname,
+            'name', c.relname,
+            'kind', c.relkind,
+            'temporary', c.relpersistence OPERATOR(pg_catalog.=) 't',
+            'row_security', pg_catalog.row_security_active(c.oid),
+            'rules', EXISTS (SELECT FROM pg_catalog.pg_rewrite r
+                              WHERE r.ev_class OPERATOR(pg_catalog.=) c.oid
+                                AND r.rulename OPERATOR(pg_catalog.<>) '_RETURN'
+                                AND r.ev_enabled OPERATOR(pg_catalog.<>) 'D'),
+            'foreign', EXISTS (SELECT FROM heaps h WHERE h.root OPERATOR(pg_catalog.=) c.oid
+                                  AND h.relkind OPERATOR(pg_catalog.=) 'f'),
+            'inherited', c.relkind OPERATOR(pg_catalog.=) 'r'
+                         AND EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                                      WHERE i.inhparent OPERATOR(pg_catalog.=) c.oid),
+            'triggers', EXISTS (SELECT FROM triggers t WHERE t.root OPERATOR(pg_catalog.=) c.oid),
+            'deferred', EXISTS (SELECT FROM triggers t WHERE t.root OPERATOR(pg_catalog.=) c.oid
+                                   AND t.tgdeferrable),
+            'query_seen', EXISTS (SELECT FROM triggers t WHERE t.root OPERATOR(pg_catalog.=) c.oid
+                                     AND t.prosrc OPERATOR(pg_catalog.~*) 'current_query')
+                          OR EXISTS (SELECT FROM pg_catalog.pg_attrdef d
+                                      WHERE d.adrelid OPERATOR(pg_catalog.=) c.oid
+                                        AND pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+                                            OPERATOR(pg_catalog.~*) 'current_query'),
+            'volatile', EXISTS (
+                SELECT FROM member m
+                  JOIN pg_catalog.pg_attrdef d ON d.adrelid OPERATOR(pg_catalog.=) m.oid
+                  JOIN pg_catalog.pg_depend u
+                    ON u.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+                   AND u.objid OPERATOR(pg_catalog.=) d.oid
+                   AND u.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+                  JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) u.refobjid
+                 WHERE m.root OPERATOR(pg_catalog.=) c.oid
+                   AND p.provolatile OPERATOR(pg_catalog.=) 'v')
+                OR EXISTS (
+                SELECT FROM member m
+                  JOIN pg_catalog.pg_constraint k
+                    ON k.conrelid OPERATOR(pg_catalog.=) m.oid AND k.contype OPERATOR(pg_catalog.=) 'c'
+                  JOIN pg_catalog.pg_depend u
+                    ON u.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass
+                   AND u.objid OPERATOR(pg_catalog.=) k.oid
+                   AND u.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+                  JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) u.refobjid
+                 WHERE m.root OPERATOR(pg_catalog.=) c.oid
+                   AND p.provolatile OPERATOR(pg_catalog.=) 'v'),
+            'heaps', (SELECT pg_catalog.json_agg(h.oid::pg_catalog.int8) FROM heaps h
+                       WHERE h.root OPERATOR(pg_catalog.=) c.oid),
+            'uncaptured', (SELECT pg_catalog.count(*) FROM heaps h
+                            WHERE h.root OPERATOR(pg_catalog.=) c.oid AND NOT h.captured),
+            'cascades', COALESCE((SELECT pg_catalog.json_agg(s.oid::pg_catalog.int8) FROM cascade s
+                                   JOIN pg_catalog.pg_class k ON k.oid OPERATOR(pg_catalog.=) s.oid
+                                  WHERE s.root OPERATOR(pg_catalog.=) c.oid
+                                    AND k.relkind OPERATOR(pg_catalog.=) 'r'), '[]'),
+            'cascades_uncaptured', (
+                SELECT pg_catalog.count(*) FROM cascade s
+                  JOIN pg_catalog.pg_class k ON k.oid OPERATOR(pg_catalog.=) s.oid
+                  LEFT JOIN captured ON captured.oid OPERATOR(pg_catalog.=) s.oid
+                 WHERE s.root OPERATOR(pg_catalog.=) c.oid
+                   AND ((k.relkind OPERATOR(pg_catalog.<>) 'p' AND captured.oid IS NULL)
+                        OR EXISTS (SELECT FROM pg_catalog.pg_trigger t
+                                    WHERE t.tgrelid OPERATOR(pg_catalog.=) s.oid
+                                      AND NOT t.tgisinternal
+                                      AND t.tgenabled OPERATOR(pg_catalog.<>) 'D'
+                                      AND t.tgname OPERATOR(pg_catalog.!~) '^hotrollback_'))),
+            'selectable', (SELECT pg_catalog.bool_and(
+                                      pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'))
+                             FROM pg_catalog.pg_attribute a
+                            WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid
+                              AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped),
+            'key', (SELECT pg_catalog.json_agg(a.attname ORDER BY k.ord)
+                      FROM pg_catalog.pg_index x
+                     CROSS JOIN LATERAL pg_catalog.unnest(x.indkey) WITH ORDINALITY AS k(attnum, ord)
+                      JOIN pg_catalog.pg_attribute a
+                        ON a.attrelid OPERATOR(pg_catalog.=) c.oid
+                       AND a.attnum OPERATOR(pg_catalog.=) k.attnum
+                     WHERE x.indrelid OPERATOR(pg_catalog.=) c.oid AND x.indisprimary)
+        ) AS facts
+          FROM pg_catalog.pg_class c
+          JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+         WHERE c.oid OPERATOR(pg_catalog.=) found.root
+      ) j ON true
+    );
+END $$;
+
+-- Of some function names, those that have a volatile function of a user: it may write anything.
+-- C functions of extensions are trusted to write nothing.
+CREATE FUNCTION hotrollback.volatile_v1(names text[]) RETURNS text[]
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT array_agg(DISTINCT p.proname::text)
+      FROM pg_proc p
+      JOIN pg_language l ON l.oid = p.prolang
+     WHERE p.proname = ANY (names::name[])
+       AND p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'hotrollback'::regnamespace)
+       AND p.provolatile = 'v'
+       AND NOT (l.lanname = 'c' AND EXISTS (
+           SELECT FROM pg_depend d
+            WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))
+$$;

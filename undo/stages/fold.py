@@ -1,0 +1,206 @@
+"""From changes to effects: what the selection did to each row, however often it wrote it.
+
+Pure. A change follows the change that made the row version which it replaced: versions chain by
+(relation, tid). Within a transaction that is the only order, since a row that an AFTER trigger
+changes again is recorded before its first change; no tid is used twice there. Between
+transactions a tid may be used again, or a table rewritten (VACUUM FULL), so a link that the key
+does not confirm is a *doubt*: the caller looks at the images and says what it is.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from undo.model import Change, Effect, Tid
+
+Version = tuple[int, Tid]
+Link = tuple[int, int]  # positions of a change and of the one that may follow it
+
+
+class Answer(Enum):
+    """What the images say of a doubtful link."""
+
+    SAME = auto()  # the later one found exactly what the earlier one left
+    KEY = auto()  # the same row, but something unrecorded stands between
+    OTHER = auto()  # another row
+
+
+@dataclass(slots=True)
+class Folded:
+    effects: list[Effect]
+    doubts: list[Link]  # to be answered; then fold again
+
+
+@dataclass(slots=True)
+class _Row:
+    """A chain that grows; `broken` holds the positions before which something is missing."""
+
+    members: list[int] = field(default_factory=list)
+    broken: list[int] = field(default_factory=list)
+
+
+def fold(
+    changes: Sequence[Change],
+    roots: Mapping[int, int],
+    answers: Mapping[Link, Answer],
+) -> Folded:
+    """Effects of the selected changes, in the order of their first change.
+
+    `roots` maps a partition to its topmost table: keys are unique there. The effects are right
+    when there are no doubts left.
+    """
+    doubts: list[Link] = []
+    rows = _join(changes, _within(changes), roots, answers, doubts)
+    effects = [effect for row in rows if (effect := _effect(changes, row)) is not None]
+    return Folded(effects, doubts)
+
+
+def duplicates(changes: Sequence[Change]) -> set[int]:
+    """Positions of changes that were recorded once already: by rewriting and by a trigger that
+    was attached at that moment. A move to another partition is one update to the one and a
+    delete and an insert to the other; the update is kept."""
+    seen: dict[tuple[int, bool, Version], int] = {}
+    extra: set[int] = set()
+    moves_first = sorted(range(len(changes)), key=lambda i: (changes[i].op != "U", i))
+    for position in moves_first:
+        change = changes[position]
+        ends = [
+            (change.xid, is_new, version)
+            for is_new, version in ((False, _old(change)), (True, _new(change)))
+            if version is not None
+        ]
+        if any(end in seen for end in ends):
+            extra.add(position)
+        else:
+            seen.update(dict.fromkeys(ends, position))
+    return extra
+
+
+def _old(change: Change) -> Version | None:
+    return (change.relid, change.old_tid) if change.old_tid is not None else None
+
+
+def _new(change: Change) -> Version | None:
+    return (change.new_relid, change.new_tid) if change.new_tid is not None else None
+
+
+def _within(changes: Sequence[Change]) -> list[list[int]]:
+    """The pieces of chains that one transaction made, by the order of their first record."""
+    extra = duplicates(changes)
+    made: dict[tuple[int, Version], int] = {}
+    for position, change in enumerate(changes):
+        version = _new(change)
+        if version is not None and position not in extra:
+            made[change.xid, version] = position
+    follows: dict[int, int] = {}
+    heads: list[int] = []
+    for position, change in enumerate(changes):
+        if position in extra:
+            continue
+        version = _old(change)
+        before = made.get((change.xid, version)) if version is not None else None
+        if before is None or before == position:
+            heads.append(position)
+        else:
+            follows[before] = position
+    pieces: list[list[int]] = []
+    for head in heads:
+        piece = [head]
+        while (after := follows.get(piece[-1])) is not None:
+            piece.append(after)
+        pieces.append(piece)
+    pieces.sort(key=lambda piece: min(changes[i].lsn for i in piece))
+    return pieces
+
+
+def _join(
+    changes: Sequence[Change],
+    pieces: Iterable[list[int]],
+    roots: Mapping[int, int],
+    answers: Mapping[Link, Answer],
+    doubts: list[Link],
+) -> list[_Row]:
+    """Pieces of different transactions that belong to one row, put behind one another."""
+    rows: list[_Row] = []
+    by_version: dict[Version, _Row] = {}
+    by_key: dict[tuple[int, int], _Row] = {}
+    for piece in pieces:
+        head = changes[piece[0]]
+        row = None
+        if head.op != "I":
+            row = _predecessor(changes, piece[0], roots, by_version, by_key, answers, doubts)
+        if row is None:
+            row = _Row()
+            rows.append(row)
+        row.members += piece
+        tail = changes[piece[-1]]
+        version = _new(tail)
+        if version is not None:
+            by_version[version] = row
+            if tail.key is not None:
+                by_key[roots.get(tail.new_relid, tail.new_relid), tail.key] = row
+    return rows
+
+
+def _predecessor(
+    changes: Sequence[Change],
+    head: int,
+    roots: Mapping[int, int],
+    by_version: Mapping[Version, _Row],
+    by_key: Mapping[tuple[int, int], _Row],
+    answers: Mapping[Link, Answer],
+    doubts: list[Link],
+) -> _Row | None:
+    change = changes[head]
+    version = _old(change)
+    row = by_version.get(version) if version is not None else None
+    if row is not None:
+        tail = row.members[-1]
+        if change.key is not None and changes[tail].key == change.key:
+            return row
+        if _ends(changes, row, version) and _answered(row, head, answers, doubts):
+            return row
+    if change.key is None:
+        return None
+    # The version is unknown: the table was rewritten since, or something was not recorded.
+    row = by_key.get((roots.get(change.relid, change.relid), change.key))
+    if row is None or changes[row.members[-1]].op == "D":
+        return None
+    return row if _answered(row, head, answers, doubts) else None
+
+
+def _ends(changes: Sequence[Change], row: _Row, version: Version | None) -> bool:
+    """The row's last known version is this one (a row that moved on left its old ones behind)."""
+    return _new(changes[row.members[-1]]) == version
+
+
+def _answered(
+    row: _Row, head: int, answers: Mapping[Link, Answer], doubts: list[Link]
+) -> bool:
+    link = (row.members[-1], head)
+    answer = answers.get(link)
+    if answer is None:
+        doubts.append(link)
+        return True
+    if answer is Answer.KEY:
+        row.broken.append(head)
+    return answer is not Answer.OTHER
+
+
+def _effect(changes: Sequence[Change], row: _Row) -> Effect | None:
+    chosen = [i for i in row.members if changes[i].selected]
+    if not chosen:
+        return None
+    first, last = chosen[0], chosen[-1]
+    start, end = row.members.index(first), row.members.index(last)
+    others = [i for i in row.members[start:] if not changes[i].selected and not changes[i].dead]
+    between = set(row.members[start : end + 1])
+    return Effect(
+        changes=tuple(chosen),
+        first=first,
+        last=last,
+        tail=row.members[-1],
+        later=others[-1] if others else None,
+        torn=any(i in between for i in others)
+        or any(i in between and i != first for i in row.broken),
+    )
