@@ -1,0 +1,158 @@
+"""THE TABLE of settings: a field of Settings is a row. From it come loading, its error texts, the
+flags of `hotrollback serve`, SHOW CONFIG and docs/config.md.
+
+A new setting is a new field here, and nothing else. Not: how values are read (kinds), where they
+come from (load).
+"""
+
+# ruff: noqa: RUF009, FBT003 (a row is a call, its default one of the values)
+
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from config import kinds
+from config.kinds import Address, Kind
+from config.tags import TagRules
+
+PREFIX: Final = "HOTROLLBACK_"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is known of a setting besides its value."""
+
+    name: str
+    kind: Kind
+    default: Any
+    doc: str
+    flag: str  # of `hotrollback serve`; empty: none
+    metavar: str
+
+    @property
+    def env(self) -> str:
+        """Its environment variable; empty: none, as for what is not one value."""
+        return "" if self.kind is kinds.TAGS else PREFIX + self.name.upper()
+
+    def show(self, value: Any) -> str:
+        """As a config file would say it; empty where it is not set."""
+        return "" if value in (None, "") else self.kind.show(value)
+
+
+def _row(kind: Kind, default: Any, doc: str, *, flag: str = "", metavar: str = "") -> Any:
+    about = {"kind": kind, "doc": doc, "flag": flag, "metavar": metavar}
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    upstream: str = _row(
+        kinds.URL,
+        "",
+        "The server behind the proxy, the operator role that reads the catalog and the log and"
+        " runs undos, and the database that commands mean when they name none. Clients bring their"
+        " own role, password and database. The operator's password may also come from PGPASSWORD"
+        " or ~/.pgpass.",
+        flag="--upstream",
+        metavar="URL",
+    )
+    listen: Address = _row(
+        kinds.ADDRESS,
+        Address("127.0.0.1", 6432),
+        "Where clients connect.",
+        flag="--listen",
+        metavar="HOST:PORT",
+    )
+    admin: Path | None = _row(
+        kinds.PATH,
+        None,
+        "The directory of the admin socket, which only the user that runs the proxy may open."
+        " Without it there is no admin socket. It is also where commands look for the proxy.",
+        flag="--admin",
+        metavar="DIR",
+    )
+    admin_port: int = _row(
+        kinds.whole(1, 65535),
+        6433,
+        "The number in the admin socket's name, .s.PGSQL.6433; as in psql -h DIR -p 6433.",
+    )
+    workers: int = _row(
+        kinds.whole(1, 256),
+        1,
+        "Processes that serve clients on the one port. One uses one processor.",
+        flag="--workers",
+        metavar="N",
+    )
+    capture: bool = _row(
+        kinds.SWITCH,
+        True,
+        "Whether writes are recorded. CAPTURE OFF and CAPTURE ON on the admin socket change it at"
+        " once, until the proxy ends.",
+    )
+    on_gap: str = _row(
+        kinds.one_of("warn", "reject"),
+        "warn",
+        "What happens to a write that cannot be recorded exactly: warn lets it pass and leaves a"
+        " gap record, reject refuses it before it happens.",
+    )
+    on_log_error: str = _row(
+        kinds.one_of("pass", "fail"),
+        "pass",
+        "What happens to a write while the log itself cannot be written (dropped, full, without"
+        " rights): pass sends it as the client wrote it and leaves a gap, fail gives the client an"
+        " error.",
+    )
+    retention: timedelta | None = _row(
+        kinds.SPAN,
+        None,
+        "How long changes are kept. Older ones go, a partition of a week at a time. Not set: for"
+        " ever.",
+    )
+    max_log_size: int | None = _row(
+        kinds.SIZE,
+        None,
+        "How big the log may grow. Beyond it the oldest partitions go. Not set: without limit.",
+    )
+    statement_limit: int = _row(
+        kinds.SIZE,
+        1 << 20,
+        "Statements longer than this are not analysed: they pass, and leave a gap.",
+    )
+    login_timeout: float = _row(
+        kinds.SECONDS,
+        60.0,
+        "How long a client may take from connecting to being logged in.",
+    )
+    grace: float = _row(
+        kinds.SECONDS,
+        10.0,
+        "How long busy sessions may go on after the proxy was told to stop.",
+    )
+    log_level: str = _row(
+        kinds.one_of("debug", "info", "warning", "error"),
+        "info",
+        "The least severity that is logged, on standard error, a JSON object a line.",
+    )
+    tags: TagRules = _row(
+        kinds.TAGS,
+        TagRules(),
+        "Rules that tag the sessions that bring no tag of their own; see below.",
+    )
+    # Where each value came from, for SHOW CONFIG: name -> "default", a file, a variable or a flag.
+    sources: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def listen_host(self) -> str:
+        return self.listen.host
+
+    @property
+    def listen_port(self) -> int:
+        return self.listen.port
+
+
+ROWS: Final = {
+    f.name: Row(name=f.name, default=f.default, **f.metadata)
+    for f in fields(Settings)
+    if f.metadata
+}

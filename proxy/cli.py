@@ -1,0 +1,159 @@
+"""The hotrollback command: its flags, its commands, its exit codes.
+
+Cheap to import: what a command needs is imported when it runs. Not: SQL, what an undo is.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 conflicts (nothing was changed), 4 gaps that were not
+accepted (nothing was changed).
+"""
+
+# ruff: noqa: PLC0415 (imported when it runs)
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from config import ROWS, ConfigError, Settings, load
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+
+Arguments = argparse.Namespace
+
+
+def settings_of(args: Arguments, needs: tuple[str, ...] = ()) -> Settings:
+    """Raises ConfigError."""
+    flags = {name: getattr(args, name, None) for name in ROWS}
+    return load(args.config, flags=flags, needs=needs)
+
+
+def serve(args: Arguments) -> int:
+    from proxy.net.supervisor import serve as serve_clients
+
+    settings = settings_of(args, needs=("upstream",))
+    try:
+        return serve_clients(settings)
+    except OSError as error:
+        return failed(error)
+
+
+def install(args: Arguments) -> int:
+    from proxy import direct
+
+    return _direct(
+        direct.install(
+            settings_of(args, needs=("upstream",)),
+            all_tables=args.all_tables,
+            accept_publication=args.accept_publication,
+        )
+    )
+
+
+def uninstall(args: Arguments) -> int:
+    from proxy import direct
+
+    return _direct(direct.uninstall(settings_of(args, needs=("upstream",)), yes=args.yes))
+
+
+def doctor(args: Arguments) -> int:
+    from proxy import direct
+
+    return _direct(direct.doctor(settings_of(args, needs=("upstream",))))
+
+
+def _direct(work: Any) -> int:
+    from proxy import direct
+
+    try:
+        return int(asyncio.run(work))
+    except direct.NobodyToAsk as error:
+        return failed(error, USAGE)
+    except direct.FAILURES as error:
+        return failed(error)
+
+
+def demo(_args: Arguments) -> int:
+    from proxy.demo import main as tell
+
+    return tell()
+
+
+class Version(argparse.Action):
+    """The stock action would look the version up for every command."""
+
+    def __call__(self, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"hotrollback {version('hotrollback')}")
+        sys.exit()
+
+
+def failed(error: Exception, status: int = FAILED) -> int:
+    print(f"hotrollback: {error}", file=sys.stderr)
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="hotrollback",
+        description="An undo button for PostgreSQL, while everything stays online.",
+        epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 conflicts (nothing was changed),"
+        " 4 gaps that were not accepted (nothing was changed).",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action=Version, nargs=0, help="say which version this is")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[Arguments], int], told: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=told, description=told, allow_abbrev=False)
+        made.set_defaults(run=run)
+        return made
+
+    demo_told = "a shop, a bad deploy and its undo, on a PostgreSQL of its own"
+    command("demo", demo, demo_told)
+    made = command("doctor", doctor, "say what install would meet; changes nothing")
+    _settings(made, "upstream")
+    made = command("install", install, "make or upgrade the undo log in a database")
+    _settings(made, "upstream")
+    made.add_argument(
+        "--all-tables", action="store_true", help="give every table a capture trigger"
+    )
+    made.add_argument(
+        "--accept-publication",
+        action="store_true",
+        help="go on although a publication FOR ALL TABLES will carry the log to its subscribers",
+    )
+    made = command("uninstall", uninstall, "take the undo log out of a database again")
+    _settings(made, "upstream")
+    made.add_argument("--yes", action="store_true", help="do not ask")
+    made = command("serve", serve, "be the proxy")
+    _settings(made, *(row.name for row in ROWS.values() if row.flag))
+    return top
+
+
+def _settings(to: argparse.ArgumentParser, *names: str) -> None:
+    """The flags of some settings, and of the file that may hold them."""
+    to.add_argument("--config", metavar="FILE", help="a TOML file of settings (docs/config.md)")
+    for name in names:
+        row = ROWS[name]
+        to.add_argument(row.flag, dest=name, metavar=row.metavar, help=row.doc.partition(".")[0])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    run: Callable[[Arguments], int] = args.run
+    try:
+        return run(args)
+    except ConfigError as error:
+        return failed(error, USAGE)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""What the proxy logs: one JSON object a line, on standard error, `event` first among equals.
+
+Names of events are snake_case words; values are plain. The ready line is what starters wait for.
+"""
+
+import logging
+import sys
+from typing import Any, Final
+
+import structlog
+
+LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+def configure(log_level: str) -> None:
+    """Once a process, before anything is logged."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(default=str),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[log_level]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def ready(*, listen: str, upstream: str, admin: str | None, workers: int, capture: bool) -> None:
+    """The proxy listens. Said at any log level: starters wait for it."""
+    values: dict[str, Any] = {
+        "listen": listen,
+        "upstream": upstream,
+        "admin": admin,
+        "workers": workers,
+        "capture": "on" if capture else "off",
+    }
+    configured = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    structlog.get_logger().info("ready", **values)
+    structlog.configure(wrapper_class=configured)
