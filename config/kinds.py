@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
+from config import upstream
 from config.tags import BadRule, TagRules
 
 
@@ -137,22 +137,10 @@ def _read_address(value: Any) -> Address:
 def _read_url(value: Any) -> str:
     text = _text(value)
     try:
-        url = urlsplit(text)
-        port = url.port
+        upstream.read(text)
     except ValueError as error:
         raise BadValue(str(error)) from error
-    if url.scheme not in {"postgresql", "postgres"} or not url.hostname or port == 0:
-        raise BadValue
     return text
-
-
-def _show_url(text: str) -> str:
-    """Without the password."""
-    url = urlsplit(text)
-    if url.password is None:
-        return text
-    user, _, host = url.netloc.rpartition("@")
-    return url._replace(netloc=f"{user.partition(':')[0]}:***@{host}").geturl()
 
 
 def _read_path(value: Any) -> Path:
@@ -182,7 +170,9 @@ SIZE: Final = Kind(
 )
 ADDRESS: Final = Kind('HOST:PORT, such as "127.0.0.1:6432" or "[::1]:6432"', _read_address)
 URL: Final = Kind(
-    "an address such as postgresql://operator@db.example:5432/shop", _read_url, _show_url
+    "an address such as postgresql://operator@db.example:5432/shop",
+    _read_url,
+    upstream.without_password,
 )
 PATH: Final = Kind("the name of a directory", _read_path)
 TAGS: Final = Kind(

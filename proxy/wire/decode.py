@@ -87,7 +87,7 @@ def row_description(body: bytes) -> list[Column]:
 
 def startup_parameters(body: bytes) -> list[tuple[bytes, bytes]]:
     """Name and value pairs behind the protocol version; ends at the empty name."""
-    pairs = []
+    pairs: list[tuple[bytes, bytes]] = []
     at = 0
     while True:
         name, at = cstring(body, at)
