@@ -59,9 +59,7 @@ async def server(db: Database) -> Sequence[Finding]:
                 "refuse", "server", "this server is a standby", "name the primary in --upstream"
             )
         ]
-    how = (
-        "by rewriting" if number >= 180000 else "UPDATE by capture triggers, the rest by rewriting"
-    )
+    how = "by rewriting" if number >= 180000 else "by rewriting, UPDATE by capture triggers"
     return [Finding("ok", "server", f"PostgreSQL {version}: writes are recorded {how}")]
 
 
@@ -304,7 +302,7 @@ async def subscriptions(db: Database) -> Sequence[Finding]:
 
 
 async def log_state(db: Database) -> Sequence[Finding]:
-    """Of a log that is installed: whether rows can be written to it, and still can in two weeks."""
+    """Of a log that is installed: whether rows can be written to it, and still can in a week."""
     if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.meta') IS NOT NULL"):
         return []
     found = []
@@ -312,7 +310,7 @@ async def log_state(db: Database) -> Sequence[Finding]:
         """
         SELECT pg_catalog.max((pg_catalog.regexp_match(
                    pg_catalog.pg_get_expr(c.relpartbound, c.oid), 'TO \\(''([^'']+)''\\)'))[1]
-                   ::pg_catalog.timestamptz) - pg_catalog.now() < '14 days'::pg_catalog.interval
+                   ::pg_catalog.timestamptz) - pg_catalog.now() < '7 days'::pg_catalog.interval
           FROM pg_catalog.pg_inherits i
           JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
          WHERE i.inhparent = 'hotrollback.change'::pg_catalog.regclass
@@ -323,7 +321,7 @@ async def log_state(db: Database) -> Sequence[Finding]:
             Finding(
                 "warn",
                 "partitions",
-                "the log has partitions for less than two weeks: without one, writes fail",
+                "the log has partitions for less than a week: without one, writes fail",
                 "run install, and see why the proxy's upkeep does not",
             )
         )

@@ -182,6 +182,12 @@ _FOLLOWERS: Final = (
 )
 
 
+_NOT_FOLLOWED: Final = (
+    "no event trigger (it takes a superuser): after CREATE TABLE or ALTER TABLE run install again,"
+    " or wait for the proxy's hourly upkeep"
+)
+
+
 async def _follow_ddl(db: Database) -> tuple[bool, tuple[str, ...]]:
     """Make the event triggers where this role may; whether they are there."""
     there = {
@@ -207,10 +213,7 @@ async def _follow_ddl(db: Database) -> tuple[bool, tuple[str, ...]]:
     except Exception as error:
         if sqlstate(error) != "42501":
             raise
-        return False, (
-            "no event trigger (it takes a superuser): after CREATE TABLE or ALTER TABLE run install"
-            " again, or wait for the proxy's hourly upkeep",
-        )
+        return False, (_NOT_FOLLOWED,)
     return True, ("made event triggers: new and altered tables are followed at once",)
 
 

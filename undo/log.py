@@ -37,7 +37,13 @@ GIVEN: Final = (
     "after",
 )
 
+# A row without its images: the log was full when it was written, and a gap says so.
+NOT_KEPT: Final = "-"
+
 CAPTURE_TRIGGER: Final = "hotrollback_capture"
+TRUNCATE_TRIGGER: Final = "hotrollback_truncate"
+TABLE_TRIGGERS: Final = (CAPTURE_TRIGGER, TRUNCATE_TRIGGER)
+FULL_TRIGGER: Final = "hotrollback_full"  # on a partition of the log
 EVENT_TRIGGERS: Final = ("hotrollback_ddl", "hotrollback_drop")
 PARTITION_PREFIX: Final = "change_"
 

@@ -1,9 +1,12 @@
-"""Partitions of the log: made weeks ahead, dropped when they are old or the log is too big.
+"""Partitions of the log: made two weeks ahead, dropped when they are old or the log is too big.
 
 Upkeep never queues writers: a partition is made as a plain table and attached, and detached
 concurrently before it is dropped. There is no default partition, since every ATTACH would lock it.
-A partition is named by the Monday (UTC) with which it begins, so that one that was made and not
-attached, or detached and not dropped, is known for what it is.
+A partition is a day, named by its date (UTC), so that one that was made and not attached, or
+detached and not dropped, is known for what it is.
+
+A log that is too big loses its oldest days. Where only today is left the log is full: what is
+written until tomorrow is counted and not kept, and leaves a gap (`log_full`); nobody has to wait.
 """
 
 from dataclasses import dataclass
@@ -11,18 +14,22 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from undo.database import Database
-from undo.log import CHANGE, LOCK_INSTALL, PARTITION_PREFIX, SCHEMA
+from undo.log import CHANGE, FULL_TRIGGER, LOCK_INSTALL, PARTITION_PREFIX, SCHEMA
 from undo.triggers import attach, locked, needs, sweep
 
-WEEKS_AHEAD: Final = 4
-_WEEK: Final = timedelta(days=7)
+DAYS_AHEAD: Final = 14
+_DAY: Final = timedelta(days=1)
 # A server's clock may be put back a little; before the first partition nothing could be written.
 _SLACK: Final = timedelta(days=1)
 _LOCK_TIMEOUT_MS: Final = 2000
+# For the one lock that writers of the log queue behind.
+_SHORT_MS: Final = 100
 
 _PARTITIONS: Final = """
 SELECT c.relname AS name, pg_catalog.pg_total_relation_size(c.oid) AS size,
-       i.inhrelid IS NOT NULL AS attached, COALESCE(i.inhdetachpending, false) AS pending
+       i.inhrelid IS NOT NULL AS attached, COALESCE(i.inhdetachpending, false) AS pending,
+       EXISTS (SELECT FROM pg_catalog.pg_trigger t
+                WHERE t.tgrelid = c.oid AND t.tgname = 'hotrollback_full') AS full
   FROM pg_catalog.pg_class c
   LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid
  WHERE c.relnamespace = 'hotrollback'::pg_catalog.regnamespace AND c.relkind = 'r'
@@ -33,11 +40,20 @@ SELECT c.relname AS name, pg_catalog.pg_total_relation_size(c.oid) AS size,
 # Rows that live beside the changes and mean nothing without them; $1: older than this instant.
 _BESIDES: Final = (
     ("gaps", "DELETE FROM hotrollback.gap WHERE at < $1"),
-    ("sessions", "DELETE FROM hotrollback.session WHERE ended < $1"),
+    (
+        "sessions",
+        """
+        DELETE FROM hotrollback.session s
+         WHERE s.ended < $1 OR s.ended IS NULL AND s.started < $1
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = s.pid)
+        """,
+    ),
     (
         "entries of undos",
-        "DELETE FROM hotrollback.undone d USING hotrollback.undo u"
-        " WHERE u.id = d.undo AND u.at < $1",
+        """
+        DELETE FROM hotrollback.undone d USING hotrollback.undo u
+         WHERE u.id = d.undo AND u.at < $1
+        """,
     ),
 )
 
@@ -49,10 +65,11 @@ class Partition:
     size: int  # bytes, with indexes and TOAST
     attached: bool
     pending: bool  # a concurrent detach was cut off
+    full: bool  # what is written to it is not kept
 
     @property
     def ends(self) -> date:
-        return self.begins + _WEEK
+        return self.begins + _DAY
 
 
 async def partitions(db: Database) -> tuple[Partition, ...]:
@@ -66,45 +83,46 @@ async def partitions(db: Database) -> tuple[Partition, ...]:
             row["size"],
             row["attached"],
             row["pending"],
+            row["full"],
         )
         for row in await db.fetch(_PARTITIONS)
     )
 
 
-def weeks(now: datetime, weeks_ahead: int) -> tuple[date, ...]:
-    """The Mondays of the partitions that there must be."""
-
-    def monday(instant: datetime) -> date:
-        day = instant.astimezone(UTC).date()
-        return day - timedelta(days=day.weekday())
-
-    first, last = monday(now - _SLACK), monday(now) + weeks_ahead * _WEEK
-    return tuple(first + n * _WEEK for n in range((last - first).days // 7 + 1))
+def days(now: datetime, ahead: int) -> tuple[date, ...]:
+    """The days that there must be a partition for."""
+    first, today = (now - _SLACK).astimezone(UTC).date(), now.astimezone(UTC).date()
+    return tuple(first + n * _DAY for n in range((today - first).days + ahead + 1))
 
 
-async def ensure_partitions(db: Database, weeks_ahead: int = WEEKS_AHEAD) -> tuple[str, ...]:
-    """Make what is missing of this week's partition and those of the weeks to come."""
+async def ensure_partitions(db: Database, ahead: int = DAYS_AHEAD) -> tuple[str, ...]:
+    """Make what is missing of today's partition and those of the days to come."""
     now = await db.fetchval("SELECT pg_catalog.clock_timestamp()")
     there = {partition.begins: partition for partition in await partitions(db)}
-    lines = []
-    for begins in weeks(now, weeks_ahead):
-        if begins in there and there[begins].attached:
+    made, lines = [], []
+    for day in days(now, ahead):
+        if day in there and there[day].attached:
             continue
-        name = f"{PARTITION_PREFIX}{begins:%Y%m%d}"
-        if begins not in there:
+        name = f"{PARTITION_PREFIX}{day:%Y%m%d}"
+        if day not in there:
             await db.execute(
                 f"CREATE TABLE {SCHEMA}.{name} (LIKE {CHANGE}"
                 " INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
             )
-        why = await _attach_partition(db, name, begins)
-        lines.append(why or f"made partition {name} (from {begins}, one week)")
+        why = await _attach_partition(db, name, day)
+        if why is None:
+            made.append(day)
+        else:
+            lines.append(why)
+    if made:
+        lines.insert(0, f"made {len(made)} partitions, for {made[0]} to {made[-1]}")
     return tuple(lines)
 
 
 async def _attach_partition(db: Database, name: str, begins: date) -> str | None:
     attach_it = (
         f"ALTER TABLE {CHANGE} ATTACH PARTITION {SCHEMA}.{name}"
-        f" FOR VALUES FROM ('{begins} 00:00:00+00') TO ('{begins + _WEEK} 00:00:00+00')"
+        f" FOR VALUES FROM ('{begins} 00:00:00+00') TO ('{begins + _DAY} 00:00:00+00')"
     )
     _, why = await locked(db, attach_it, lock_timeout_ms=_LOCK_TIMEOUT_MS)
     return f"partition {name} could not be attached yet: {why}" if why else None
@@ -140,15 +158,22 @@ async def drop_expired(
     now = await db.fetchval("SELECT pg_catalog.clock_timestamp()")
     found = await partitions(db)
     gone = expired(found, now, retention, max_log_size)
-    lines = [await _drop(db, partition) for partition in gone]
+    lines, cutoff = [], None
+    for partition in gone:
+        line, dropped = await _drop(db, partition)
+        lines.append(line)
+        if not dropped:  # a detach that was cut off stands in the way of the next
+            break
+        cutoff = _midnight(partition.ends)
     size = sum(p.size for p in found) - sum(p.size for p in gone)
-    if max_log_size is not None and size > max_log_size:
+    too_much = max_log_size is not None and size > max_log_size
+    lines += [await _keep(db, p, full=too_much) for p in _today(found, now) if p.full != too_much]
+    if too_much:
         lines.append(
-            f"the log has {size} bytes, more than max_log_size ({max_log_size}): only the partition"
-            " of this week is left, which cannot be dropped"
+            f"the log has {size} bytes, more than max_log_size ({max_log_size}), and only today is"
+            " left: what is written until tomorrow is not kept, and is a gap"
         )
-    if gone:
-        cutoff = _midnight(gone[-1].ends)
+    if cutoff is not None:
         for what, delete in _BESIDES:
             count = int((await _deleted(db, delete, cutoff)).rpartition(" ")[2])
             if count:
@@ -156,21 +181,41 @@ async def drop_expired(
     return tuple(lines)
 
 
+def _today(found: tuple[Partition, ...], now: datetime) -> tuple[Partition, ...]:
+    return tuple(p for p in found if p.begins == now.astimezone(UTC).date() and p.attached)
+
+
+async def _keep(db: Database, partition: Partition, *, full: bool) -> str:
+    """Begin or cease to leave out the images of what is written to a partition."""
+    name = f"{SCHEMA}.{partition.name}"
+    change = (
+        f"CREATE TRIGGER {FULL_TRIGGER} BEFORE INSERT ON {name} FOR EACH ROW"
+        f" EXECUTE FUNCTION {SCHEMA}.on_full_v1()"
+        if full
+        else f"DROP TRIGGER {FULL_TRIGGER} ON {name}"
+    )
+    _, why = await locked(db, change, lock_timeout_ms=_SHORT_MS)
+    if why is not None:
+        return f"whether partition {partition.name} keeps what is written cannot be changed: {why}"
+    return f"partition {partition.name} {'no longer keeps' if full else 'keeps'} what is written"
+
+
 async def _deleted(db: Database, delete: str, cutoff: datetime) -> str:
     return await db.execute(delete, cutoff)
 
 
-async def _drop(db: Database, partition: Partition) -> str:
+async def _drop(db: Database, partition: Partition) -> tuple[str, bool]:
+    """What was done, and whether it is gone."""
     name = f"{SCHEMA}.{partition.name}"
     if partition.attached:
         how = "FINALIZE" if partition.pending else "CONCURRENTLY"
         why = await _alone(db, f"ALTER TABLE {CHANGE} DETACH PARTITION {name} {how}")
         if why is not None:
-            return f"partition {partition.name} could not be detached yet: {why}"
+            return f"partition {partition.name} could not be detached yet: {why}", False
     _, why = await locked(db, f"DROP TABLE {name}", lock_timeout_ms=_LOCK_TIMEOUT_MS)
     if why is not None:
-        return f"partition {partition.name} could not be dropped yet: {why}"
-    return f"dropped partition {partition.name} ({partition.size} bytes)"
+        return f"partition {partition.name} could not be dropped yet: {why}", False
+    return f"dropped partition {partition.name} ({partition.size} bytes)", True
 
 
 async def _alone(db: Database, command: str) -> str | None:
@@ -193,18 +238,18 @@ async def upkeep(
     *,
     retention: timedelta | None,
     max_log_size: int | None,
-    weeks_ahead: int = WEEKS_AHEAD,
+    days_ahead: int = DAYS_AHEAD,
 ) -> tuple[str, ...]:
-    """All that has to be done now and then: partitions, capture triggers of tables that were made or
-    changed where no event trigger saw it, what was left of dropped ones. A line for each thing done.
-    Somebody else who does it at the moment is left to it."""
+    """All that has to be done now and then: partitions, capture triggers of tables that were made
+    or changed where no event trigger saw it, what was left of dropped ones. A line for each thing
+    done. Somebody else who does it at the moment is left to it."""
     lock: Any = LOCK_INSTALL
     if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.meta') IS NOT NULL"):
         return ()
     if not await db.fetchval("SELECT pg_catalog.pg_try_advisory_lock($1)", lock):
         return ()
     try:
-        lines = list(await ensure_partitions(db, weeks_ahead))
+        lines = list(await ensure_partitions(db, days_ahead))
         lines += await drop_expired(db, retention, max_log_size)
         done, left = await attach(db, await needs(db), lock_timeout_ms=_LOCK_TIMEOUT_MS)
         lines += [f"{did.did} the capture trigger of {did.relation}" for did in done]

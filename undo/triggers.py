@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from undo.database import Database, sqlstate
-from undo.log import CAPTURE_TRIGGER
+from undo.log import CAPTURE_TRIGGER, TABLE_TRIGGERS
 
 # Words of needs_v1 -> what they mean to whoever reads the report.
 WHY: Final = {
@@ -41,8 +41,8 @@ SELECT n.relid::pg_catalog.int8 AS relid, n.reasons,
 
 _ATTACH: Final = "SELECT hotrollback.attach_v1($1::pg_catalog.int8::pg_catalog.oid)"
 
-# What another try may cure: a lock that somebody held, a deadlock, a table dropped and gone meanwhile
-# or altered at the same time.
+# What another try may cure: a lock that somebody held, a deadlock, a table that was dropped or
+# altered at the same time.
 _RETRIED: Final = frozenset({"55P03", "40P01", "XX000", "40001"})
 # What no try cures for this table, and is no reason to leave the others alone.
 _REPORTED: Final = {
@@ -117,23 +117,26 @@ async def attach(
 
 
 async def detach(db: Database, *, lock_timeout_ms: int) -> tuple[int, tuple[NotAttached, ...]]:
-    """Drop every capture trigger, table by table: how many, and what was in use."""
-    left = []
+    """Drop every trigger of ours, table by table: of how many, and what was in use."""
+    left: dict[str, NotAttached] = {}
     rows = await db.fetch(
-        "SELECT pg_catalog.format('%I.%I', s.nspname, c.relname) AS relation"
+        "SELECT pg_catalog.format('%I.%I', s.nspname, c.relname) AS relation, t.tgname AS name"
         "  FROM pg_catalog.pg_trigger t"
         "  JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid"
         "  JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace"
-        " WHERE t.tgname = $1 ORDER BY 1",
-        CAPTURE_TRIGGER,
+        " WHERE t.tgname = ANY ($1::pg_catalog.name[]) ORDER BY 1, 2",
+        TABLE_TRIGGERS,
     )
     for row in rows:
         relation = row["relation"]
-        drop = f"DROP TRIGGER IF EXISTS {CAPTURE_TRIGGER} ON {relation}"
+        if relation in left:
+            continue
+        drop = f"DROP TRIGGER IF EXISTS {row['name']} ON {relation}"
         _, why = await locked(db, drop, lock_timeout_ms=lock_timeout_ms)
         if why is not None:
-            left.append(NotAttached(relation, why, ()))
-    return len(rows) - len(left), tuple(left)
+            left[relation] = NotAttached(relation, why, ())
+    tables = {row["relation"] for row in rows}
+    return len(tables) - len(left), tuple(left.values())
 
 
 async def locked(

@@ -1,4 +1,4 @@
--- Capture triggers: what they run, which tables need one, and how they follow changes of the schema.
+-- Capture triggers: what they run, and which tables need one.
 
 ALTER TABLE hotrollback.meta ADD COLUMN all_tables boolean NOT NULL DEFAULT false;
 
@@ -120,6 +120,47 @@ BEGIN
                   old_key, new_key, before, after, columns);
 END $$;
 
+-- Whether this transaction has left a gap for this reason already.
+CREATE FUNCTION hotrollback.noted_v1(relation oid, why text) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+    AS $$
+    SELECT EXISTS (SELECT FROM hotrollback.gap g
+                    WHERE g.xid = pg_current_xact_id_if_assigned()::text::bigint
+                      AND g.relid = relation AND g.reason = why)
+$$;
+
+-- TRUNCATE of a table that has a capture trigger, wherever it comes from: its rows are not looked at.
+CREATE FUNCTION hotrollback.on_truncate_v1() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+BEGIN
+    INSERT INTO hotrollback.gap (fingerprint, relid, reason)
+    SELECT nullif(current_setting('hotrollback.statement', true), '')::bigint, TG_RELID, 'truncate'
+     WHERE NOT hotrollback.noted_v1(TG_RELID, 'truncate');
+    RETURN NULL;
+END $$;
+
+-- On a partition of a log that is full (max_log_size): who wrote where is kept, images are not, and
+-- that is a gap. The row stays, because the client's row count is the log's.
+CREATE FUNCTION hotrollback.on_full_v1() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+DECLARE
+    here constant text := format('%s %s', NEW.xid, NEW.relid);
+BEGIN
+    IF here IS DISTINCT FROM current_setting('hotrollback.full', true) THEN
+        INSERT INTO hotrollback.gap (fingerprint, relid, reason)
+        SELECT NEW.fingerprint, NEW.relid, 'log_full'
+         WHERE NOT hotrollback.noted_v1(NEW.relid, 'log_full');
+        PERFORM set_config('hotrollback.full', here, true);
+    END IF;
+    NEW.op := '-';
+    NEW.key := NULL;
+    NEW.before := NULL;
+    NEW.after := NULL;
+    RETURN NEW;
+END $$;
+
 -- Sees to it that the table records every row written, and up to date; says what it had to do, or
 -- null. What is in order is not touched, so that it takes no lock.
 CREATE FUNCTION hotrollback.attach_v1(relation oid) RETURNS text
@@ -131,6 +172,7 @@ DECLARE
     body text;
     settings text[] := '{}';
     existing record;
+    enable text[] := '{}';
     done text;
 BEGIN
     SELECT format('%I.%I', n.nspname, c.relname) INTO STRICT target
@@ -153,16 +195,27 @@ BEGIN
                           FROM unnest(settings) s),
                        body);
     END IF;
-    SELECT t.tgenabled INTO existing
-      FROM pg_trigger t WHERE t.tgrelid = relation AND t.tgname = 'hotrollback_capture';
-    IF NOT FOUND THEN
-        EXECUTE format('CREATE TRIGGER hotrollback_capture AFTER INSERT OR UPDATE OR DELETE ON %s'
-                       ' FOR EACH ROW EXECUTE FUNCTION hotrollback.%I()', target, name);
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER hotrollback_capture', target);
-        RETURN 'attached';
-    ELSIF existing.tgenabled <> 'A' THEN
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER hotrollback_capture', target);
-        RETURN 'enabled';
+    -- Made first and enabled then, both at once: an event trigger looks at the table in between.
+    FOR existing IN
+        SELECT m.name, format('CREATE TRIGGER %s %s ON %s %s EXECUTE FUNCTION hotrollback.%I()',
+                              m.name, m.event, target, m.each, m.function) AS make,
+               t.tgenabled
+          FROM (VALUES ('hotrollback_capture', 'AFTER INSERT OR UPDATE OR DELETE', 'FOR EACH ROW', name),
+                       ('hotrollback_truncate', 'BEFORE TRUNCATE', '', 'on_truncate_v1')
+               ) AS m(name, event, each, function)
+          LEFT JOIN pg_trigger t ON t.tgrelid = relation AND t.tgname = m.name
+         WHERE t.tgenabled IS DISTINCT FROM 'A'
+    LOOP
+        enable := enable || format('ENABLE ALWAYS TRIGGER %s', existing.name);
+        IF existing.tgenabled IS NULL THEN
+            EXECUTE existing.make;
+            done := 'attached';
+        ELSIF done IS DISTINCT FROM 'attached' THEN
+            done := 'enabled';
+        END IF;
+    END LOOP;
+    IF enable <> '{}' THEN
+        EXECUTE format('ALTER TABLE %s %s', target, array_to_string(enable, ', '));
     END IF;
     RETURN done;
 END $$;
@@ -288,157 +341,3 @@ BEGIN
       FROM pg_class c
      WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.oid IN (SELECT m.oid FROM member m);
 END $$;
-
--- An epoch that was never there before. Not nextval: a client would see it in lastval().
-CREATE FUNCTION hotrollback.bump_v1() RETURNS void
-    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
-    AS $$
-    SELECT setval('hotrollback.epoch',
-                  greatest((SELECT last_value FROM hotrollback.epoch) + 1,
-                           (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))
-$$;
-
--- Attaches where it is needed, renews where it is attached, and keeps the names. Anybody may call
--- it, since it does nothing but what install would do.
-CREATE FUNCTION hotrollback.follow_v1(relations oid[]) RETURNS void
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
-    AS $$
-DECLARE
-    needing oid;
-BEGIN
-    INSERT INTO hotrollback.relation (relid, name)
-    SELECT c.oid, format('%I.%I', n.nspname, c.relname)
-      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.oid = ANY (relations) AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-    ON CONFLICT DO NOTHING;
-    FOR needing IN
-        SELECT relid FROM hotrollback.needs_v1(relations) WHERE captured OR reasons <> '{}'
-         ORDER BY relid
-    LOOP
-        PERFORM hotrollback.attach_v1(needing);
-    END LOOP;
-END $$;
-
--- DDL in a transaction that is not committed yet: the epoch grows once more when it commits, since
--- whoever asks the catalog in between sees the old state. Unlogged: in no publication.
-CREATE UNLOGGED TABLE hotrollback.ddl (tag text NOT NULL);
-GRANT INSERT ON hotrollback.ddl TO PUBLIC;
-
-CREATE FUNCTION hotrollback.on_commit_v1() RETURNS trigger
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
-    AS $$
-BEGIN
-    PERFORM hotrollback.bump_v1();
-    DELETE FROM hotrollback.ddl WHERE ctid = NEW.ctid;
-    RETURN NULL;
-EXCEPTION WHEN OTHERS THEN -- a client's DDL must not fail for us; the first bump has been made
-    RETURN NULL;
-END $$;
-CREATE CONSTRAINT TRIGGER on_commit AFTER INSERT ON hotrollback.ddl
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hotrollback.on_commit_v1();
-ALTER TABLE hotrollback.ddl ENABLE ALWAYS TRIGGER on_commit;
-
--- After DDL of anybody. It never fails and waits for no lock worth speaking of: what it could not
--- do is a gap.
-CREATE FUNCTION hotrollback.on_ddl_v1() RETURNS event_trigger
-    LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog SET lock_timeout = '100ms' SET client_min_messages = error
-    AS $$
-DECLARE
-    touched oid[];
-    relevant boolean;
-BEGIN
-    IF TG_TAG IN ('COMMENT', 'SECURITY LABEL', 'REFRESH MATERIALIZED VIEW', 'CREATE STATISTICS',
-                  'ALTER STATISTICS', 'ALTER DEFAULT PRIVILEGES') OR TG_TAG LIKE 'DROP %' THEN
-        RETURN;
-    END IF;
-    SELECT count(*) = 0 OR bool_or(c.schema_name IS DISTINCT FROM 'pg_temp'
-                                   AND c.schema_name IS DISTINCT FROM 'hotrollback'),
-           array_agg(DISTINCT r.oid) FILTER (WHERE NOT c.in_extension AND r.oid IS NOT NULL)
-      INTO relevant, touched
-      FROM pg_event_trigger_ddl_commands() c
-     CROSS JOIN LATERAL (
-           SELECT CASE c.classid
-                       WHEN 'pg_class'::regclass THEN c.objid
-                       WHEN 'pg_trigger'::regclass THEN
-                            (SELECT t.tgrelid FROM pg_trigger t
-                              WHERE t.oid = c.objid AND t.tgname <> 'hotrollback_capture')
-                       WHEN 'pg_rewrite'::regclass THEN
-                            (SELECT w.ev_class FROM pg_rewrite w WHERE w.oid = c.objid)
-                       WHEN 'pg_policy'::regclass THEN
-                            (SELECT p.polrelid FROM pg_policy p WHERE p.oid = c.objid)
-                  END) AS r(oid);
-    IF NOT relevant THEN
-        RETURN;
-    END IF;
-    PERFORM hotrollback.bump_v1();
-    INSERT INTO hotrollback.ddl (tag) VALUES (TG_TAG);
-    IF TG_TAG LIKE '% CAST' OR TG_TAG LIKE '% EXTENSION' THEN -- may change how values are kept
-        touched := touched || ARRAY(SELECT t.tgrelid FROM pg_trigger t
-                                     WHERE t.tgname = 'hotrollback_capture');
-    END IF;
-    WITH RECURSIVE below(oid) AS (
-        SELECT unnest(touched)
-        UNION
-        SELECT i.inhrelid FROM below b JOIN pg_inherits i ON i.inhparent = b.oid
-    )
-    SELECT array_agg(b.oid) INTO touched
-      FROM below b JOIN pg_class c ON c.oid = b.oid AND c.relkind IN ('r', 'p');
-    IF touched IS NOT NULL THEN
-        PERFORM hotrollback.follow_v1(touched);
-    END IF;
-EXCEPTION WHEN OTHERS THEN
-    DECLARE
-        reported constant text := TG_TAG || ': ' || SQLERRM;
-    BEGIN
-        INSERT INTO hotrollback.gap (reason, statement) VALUES ('event_trigger', reported);
-    EXCEPTION WHEN OTHERS THEN -- not even that: the log is gone, and its absence says so
-        RETURN;
-    END;
-END $$;
-
-CREATE FUNCTION hotrollback.keep_names_v1(relations oid[], names text[]) RETURNS void
-    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
-    AS $$
-    INSERT INTO hotrollback.relation (relid, name)
-    SELECT r.relid, r.name FROM unnest(relations, names) AS r(relid, name)
-     WHERE r.relid >= 16384 AND length(r.name) < 300
-    ON CONFLICT DO NOTHING
-$$;
-
-CREATE FUNCTION hotrollback.on_drop_v1() RETURNS event_trigger
-    LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog SET client_min_messages = error
-    AS $$
-DECLARE
-    relevant boolean;
-    dropped oid[];
-    names text[];
-BEGIN
-    SELECT bool_or(true),
-           array_agg(d.objid ORDER BY d.objid) FILTER (WHERE d.object_type = 'table'),
-           array_agg(d.object_identity ORDER BY d.objid) FILTER (WHERE d.object_type = 'table')
-      INTO relevant, dropped, names
-      FROM pg_event_trigger_dropped_objects() d
-     WHERE NOT d.is_temporary AND d.schema_name IS DISTINCT FROM 'hotrollback'
-       AND d.schema_name IS DISTINCT FROM 'pg_temp';
-    IF relevant IS NULL OR to_regclass('hotrollback.ddl') IS NULL THEN
-        RETURN;
-    END IF;
-    PERFORM hotrollback.bump_v1();
-    INSERT INTO hotrollback.ddl (tag) VALUES (TG_TAG);
-    IF dropped IS NOT NULL THEN
-        PERFORM hotrollback.keep_names_v1(dropped, names);
-    END IF;
-EXCEPTION WHEN OTHERS THEN
-    DECLARE
-        reported constant text := TG_TAG || ': ' || SQLERRM;
-    BEGIN
-        INSERT INTO hotrollback.gap (reason, statement) VALUES ('event_trigger', reported);
-    EXCEPTION WHEN OTHERS THEN -- not even that: the log is gone, and its absence says so
-        RETURN;
-    END;
-END $$;
-
--- Whoever hardened the default privileges of new functions did not mean these.
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA hotrollback TO PUBLIC;

@@ -1,0 +1,39 @@
+"""The undo log in a test's database, and connections to it that do not pass a proxy."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+
+import asyncpg
+import pytest
+from fix_postgres import Database
+
+from undo.install import install
+
+Connect = Callable[..., Coroutine[None, None, asyncpg.Connection]]
+
+
+@pytest.fixture
+async def connect(database: Database) -> AsyncIterator[Connect]:
+    """connect(user) opens a connection to the test's database; all are closed at the end."""
+    open_: list[asyncpg.Connection] = []
+
+    async def opened(user: str = "postgres", **options) -> asyncpg.Connection:
+        connection = await database.connect(user, **options)
+        open_.append(connection)
+        return connection
+
+    yield opened
+    for connection in open_:
+        connection.terminate()
+
+
+@pytest.fixture
+async def db(connect: Connect) -> asyncpg.Connection:
+    """A superuser's connection to an empty database."""
+    return await connect()
+
+
+@pytest.fixture
+async def log(db: asyncpg.Connection) -> asyncpg.Connection:
+    """The same, with the undo log installed."""
+    await install(db)
+    return db
