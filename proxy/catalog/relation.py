@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from undo.image import COLUMNS_SQL as _COLUMNS
-from undo.image import Column, read_column
 
 RELATIONS_SQL = b"SELECT hotrollback.relations_v1($1::pg_catalog.json)"
 VOLATILE_SQL = (
@@ -65,6 +64,11 @@ _TUPLES = ("heaps", "cascades", "key")
 def question(names: Sequence[Name]) -> bytes:
     """The parameter of RELATIONS_SQL."""
     return json.dumps(names).encode()
+
+
+def oids(numbers: Sequence[int]) -> bytes:
+    """The parameter of COLUMNS_SQL."""
+    return b"{" + b",".join(b"%d" % number for number in numbers) + b"}"
 
 
 def read(answer: bytes | None) -> list[Relation | None]:

@@ -12,6 +12,7 @@ from proxy.catalog.cache import Known
 from proxy.session import asking
 from proxy.session.outstanding import Asked
 from proxy.sql.statement import Statement
+from undo.image import read_columns
 
 if TYPE_CHECKING:
     from proxy.session.session import Session
@@ -107,7 +108,7 @@ def _related(session: "Session", need: Need, known: Known) -> asking.Done:
 def _columned(session: "Session", need: Need, known: Known) -> asking.Done:
     def done(asked: Asked) -> None:
         if not asked.cut:
-            columns = relation.read_columns(asked.rows)
+            columns = read_columns(asked.rows)
             for oid in need.columns:
                 known.columns[oid] = columns.get(oid, ())
         session.resume()

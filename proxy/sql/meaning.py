@@ -16,7 +16,7 @@ from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import SqlglotError
 
 from proxy.sql.kinds import Kind
-from proxy.sql.lexer import QUOTED, STRING, Token
+from proxy.sql.lexer import PARAM, QUOTED, STRING, Token
 from proxy.sql.shape import readable
 from proxy.sql.statement import Statement
 from proxy.sql.words import NOT_CALLED
@@ -218,9 +218,22 @@ _answers: Final[dict[bytes, bool]] = {}
 
 
 def _agreed(statement: Statement, text: bytes, tokens: Sequence[Token], key: bytes) -> bool:
-    piece = statement.slice(text)
-    short = len(piece) <= _LONGEST
-    meant = None if _doubles(tokens) else meaning(piece if short else readable(key))
+    short = tokens[-1].end - tokens[0].start <= _LONGEST
+    if short:
+        text = _without_params(text, tokens)
+    piece = statement.slice(text) if short else readable(key)
+    meant = None if _doubles(tokens) else meaning(piece)
     if meant is not None:
         return difference(statement, meant) is None
     return short and same_places(text, tokens)
+
+
+def _without_params(text: bytes, tokens: Sequence[Token]) -> bytes:
+    """With a number of the same length for each parameter: it takes `$1,$` for a quote."""
+    pieces: list[bytes] = []
+    at = 0
+    for token in tokens:
+        if token.kind == PARAM:
+            pieces += (text[at : token.start], b"1" * (token.end - token.start))
+            at = token.end
+    return b"".join((*pieces, text[at:])) if pieces else text

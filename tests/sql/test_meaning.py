@@ -119,3 +119,15 @@ def test_no_text_keeps_it_busy(text):
     start = time.perf_counter()
     one(text)
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"insert into t values ($1,$2)",
+        b"insert into t(a,b) values ($1,$2),($3,'x$y$',$4)",
+        b"update t set a=$1,b=$2 where id=any($3)",
+    ],
+)
+def test_parameters_without_blanks_are_no_dollar_quotes(text):
+    assert analyse(text).statements[0].agreed
