@@ -4,27 +4,35 @@ import asyncio
 import os
 import signal
 import socket
-from urllib.parse import urlsplit
+from typing import Any
 
 import asyncpg
+import structlog
 import uvloop
 
 from config import Settings
+from config import upstream as urls
 from proxy import events
 from proxy.net import control, listen, operator
 from proxy.net.bookkeeping import Bookkeeping
-from proxy.net.relay import Upstream
 from proxy.net.worker import Worker
+
+_log = structlog.get_logger()
 
 
 def make_worker(settings: Settings) -> Worker:
+    """Raises ValueError for an upstream that cannot be meant."""
+
     async def connecting(database: str) -> asyncpg.Connection:
         return await operator.connect(settings.upstream, database)
 
-    url = urlsplit(settings.upstream)
-    upstream = Upstream(url.hostname or "127.0.0.1", url.port or 5432)
     books = Bookkeeping(connecting, f"{socket.gethostname()}:{os.getpid()}")
-    return Worker(settings, upstream, books, settings.capture)
+    return Worker(settings, urls.read(settings.upstream), books, settings.capture)
+
+
+def say_faults(_loop: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
+    """What asyncio could tell nobody else."""
+    _log.error("loop_fault", message=about.get("message"), exc_info=about.get("exception"))
 
 
 def main(settings: Settings, port: int, end: socket.socket) -> None:
@@ -37,6 +45,7 @@ def main(settings: Settings, port: int, end: socket.socket) -> None:
 
 
 async def _serve(settings: Settings, port: int, end: socket.socket) -> None:
+    asyncio.get_running_loop().set_exception_handler(say_faults)
     worker = make_worker(settings)
     await worker.start(listen.tcp(settings.listen_host, port, shared=True))
     commands = control.Commands(worker)

@@ -7,9 +7,15 @@ import asyncio
 import json
 import socket
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
-from proxy.net.worker import LiveSession, Worker
+import structlog
+
+from proxy.net.worker import Worker
+
+_log = structlog.get_logger()
+
+_LINE_LIMIT: Final = 1 << 28  # every session of a worker is on one line
 
 
 class Commands:
@@ -25,6 +31,9 @@ class Commands:
 
     async def stats(self) -> dict[str, int]:
         return self._worker.stats()
+
+    async def serving(self) -> list[str]:
+        return self._worker.books.serving()
 
     async def set_capture(self, *, on: bool) -> None:
         self._worker.set_capture(on=on)
@@ -50,29 +59,36 @@ class Remote:
 
     @classmethod
     async def connect(cls, end: socket.socket) -> "Remote":
-        return cls(*await asyncio.open_connection(sock=end))
+        return cls(*await asyncio.open_connection(sock=end, limit=_LINE_LIMIT))
 
     async def call(self, name: str, **arguments: Any) -> Any:
-        """Raises ConnectionError if the worker is gone."""
+        """Raises ConnectionError if the worker is gone or could not do it."""
         async with self._lock:
             self._writer.write(json.dumps([name, arguments]).encode() + b"\n")
             await self._writer.drain()
             line = await self._reader.readline()
         if not line:
             raise ConnectionError("a worker has ended")
-        return json.loads(line)
+        done, result = json.loads(line)
+        if not done:
+            raise ConnectionError(f"a worker could not do {name}: {result}")
+        return result
 
-    async def sessions(self) -> list[LiveSession]:
-        return [LiveSession(**row) for row in await self.call("sessions")]
+    def close(self) -> None:
+        self._writer.close()
 
 
 async def answer(commands: Commands, end: socket.socket) -> None:
     """The worker's end, until the supervisor is gone."""
-    reader, writer = await asyncio.open_connection(sock=end)
+    reader, writer = await asyncio.open_connection(sock=end, limit=_LINE_LIMIT)
     while line := await reader.readline():
         name, arguments = json.loads(line)
-        result = await getattr(commands, name)(**arguments)
-        writer.write(json.dumps(result).encode() + b"\n")
+        try:
+            reply = [True, await getattr(commands, name)(**arguments)]
+        except Exception as error:  # noqa: BLE001 (the supervisor waits for an answer)
+            _log.exception("command_fault", command=name)
+            reply = [False, str(error) or type(error).__name__]
+        writer.write(json.dumps(reply).encode() + b"\n")
         await writer.drain()
     commands.hurry = True
     commands.stopping.set()

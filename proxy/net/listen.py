@@ -14,7 +14,7 @@ def tcp(host: str, port: int, *, shared: bool) -> socket.socket:
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        listener.setblocking(False)
+        listener.setblocking(False)  # noqa: FBT003
         listener.bind((host, port))
     except OSError:
         listener.close()
@@ -38,7 +38,7 @@ def unix(path: Path) -> socket.socket:
     mask = os.umask(0o177)
     try:
         listener.bind(str(path))
-        listener.setblocking(False)
+        listener.setblocking(False)  # noqa: FBT003
     except OSError:
         listener.close()
         raise

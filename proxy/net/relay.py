@@ -11,6 +11,8 @@ from typing import Final, cast
 
 import structlog
 
+from config.upstream import Upstream
+from proxy.net import upstream
 from proxy.session.session import Session, Surroundings
 from proxy.session.startup import Cancel, Connect, Startup, State, Tagger
 from proxy.wire import encode
@@ -19,24 +21,8 @@ _log = structlog.get_logger()
 
 # A client whose messages wait for an answer of ours is not read beyond this.
 HELD_LIMIT: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    host: str  # a directory for a Unix socket
-    port: int
-
-    async def connect(
-        self, loop: asyncio.AbstractEventLoop, make: Callable[[], asyncio.Protocol]
-    ) -> None:
-        """Raises OSError."""
-        if self.host.startswith("/"):
-            await loop.create_unix_connection(make, f"{self.host}/.s.PGSQL.{self.port}")
-        else:
-            await loop.create_connection(make, self.host, self.port)
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+# What a server that does not read may still take before it is cut off from a client that is gone.
+_LAST_BYTES: Final = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +35,24 @@ class Door:
     tag_of: Callable[[str], Tagger]  # by client address
     login_timeout: float  # seconds
     opened: Callable[["Link"], None]
+    logged_in: Callable[[Session, str], None]  # with the client's address
     closed: Callable[["Link"], None]
+    errands: set[asyncio.Task[None]]  # cancel requests on their way
+
+    def send_cancel(self, packet: bytes, then: Callable[[], None] | None = None) -> None:
+        """On its way whatever becomes of the client that asked for it."""
+
+        async def deliver() -> None:
+            try:
+                await upstream.cancel(self.upstream, self.loop, packet, self.login_timeout)
+            except OSError as error:
+                _log.info("cancel_failed", error=str(error) or type(error).__name__)
+            if then is not None:
+                then()
+
+        task = self.loop.create_task(deliver())
+        self.errands.add(task)
+        task.add_done_callback(self.errands.discard)
 
 
 class Link(asyncio.Protocol):
@@ -62,9 +65,12 @@ class Link(asyncio.Protocol):
         self.session: Session | None = None
         self.address = ""
         self.startup: Startup | None = None
+        self._key = b""  # for cancel requests of our own
         self._timeout: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._server_full = False
+        self._client_ended = False  # it has said all that it will say
+        self._end_passed = False  # and the server has been told
         self._ended = False  # the last word has been said to the client
 
     # -- client ------------------------------------------------------------------------------
@@ -73,19 +79,22 @@ class Link(asyncio.Protocol):
         # uvloop's transports are no subclasses of asyncio's.
         self.client = client = cast(asyncio.Transport, transport)
         peer = client.get_extra_info("peername")
-        self.address = str(peer[0]) if isinstance(peer, tuple) and peer else "local"
+        self.address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
         self.startup = Startup(self.door.tag_of(self.address))
         self._timeout = self.door.loop.call_later(self.door.login_timeout, self._too_slow)
         self.door.opened(self)
 
     def _too_slow(self) -> None:
         _log.info("login_timeout", client=self.address)
+        startup = self.startup
+        if startup is not None and startup.state is State.CONNECTING:
+            self._unreachable(startup, TimeoutError("it did not answer in time"))
         self.close()
 
     def data_received(self, data: bytes) -> None:
         try:
             self._from_client(data)
-        except Exception:
+        except Exception:  # noqa: BLE001
             self._broken("client")
 
     def _broken(self, side: str) -> None:
@@ -113,44 +122,29 @@ class Link(asyncio.Protocol):
     def _open(self, startup: Startup) -> None:
         wants = startup.wants
         if isinstance(wants, Cancel):
-            self._task = self.door.loop.create_task(self._cancel(wants))
+            # The client waits for the end of the connection to know that it was taken.
+            self.door.send_cancel(wants.packet, self.close)
         elif isinstance(wants, Connect):
-            self._task = self.door.loop.create_task(self._connect(startup))
+            self._connecting = self.door.loop.create_task(self._connect(startup))
 
     async def _connect(self, startup: Startup) -> None:
         try:
-            await self.door.upstream.connect(self.door.loop, lambda: ServerSide(self))
+            await upstream.connect(self.door.upstream, self.door.loop, lambda: ServerSide(self))
         except OSError as error:
-            _log.warning("upstream_unreachable", upstream=str(self.door.upstream), error=str(error))
-            startup.fail(
-                "08001",
-                f"could not connect to the server at {self.door.upstream}: {error}",
-                hint="The proxy is running; the PostgreSQL server behind it does not answer.",
-            )
+            self._unreachable(startup, error)
         else:
             if self.server is not None and self.client is not None:
                 startup.connected()
         self._flush_startup(startup)
 
-    async def _cancel(self, wants: Cancel) -> None:
-        """Ends when the server has taken it, so that a waiting client knows that it was."""
-        done = self.door.loop.create_future()
-
-        class Courier(asyncio.Protocol):
-            def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                cast(asyncio.Transport, transport).write(wants.packet)
-
-            def connection_lost(self, exc: Exception | None) -> None:
-                del exc
-                if not done.done():
-                    done.set_result(None)
-
-        try:
-            await self.door.upstream.connect(self.door.loop, Courier)
-            await asyncio.wait_for(done, self.door.login_timeout)
-        except (OSError, TimeoutError) as error:
-            _log.info("cancel_failed", client=self.address, error=str(error))
-        self.close()
+    def _unreachable(self, startup: Startup, error: OSError) -> None:
+        where = str(self.door.upstream)
+        _log.warning("upstream_unreachable", upstream=where, error=str(error))
+        startup.fail(
+            "08001",
+            f"could not connect to the server at {where}: {error.strerror or error}",
+            hint="The proxy is running; the PostgreSQL server behind it does not answer.",
+        )
 
     def _flush_startup(self, startup: Startup) -> None:
         if startup.to_client and self.client is not None:
@@ -162,9 +156,31 @@ class Link(asyncio.Protocol):
         if startup.state is State.CLOSED and not isinstance(startup.wants, Cancel):
             self._ended = True
             self.close()
+        else:
+            self._hold_client()
+            self._pass_end()
+
+    def eof_received(self) -> bool:
+        """What was asked before is still answered, as a server does it."""
+        startup = self.startup
+        if startup is not None and startup.state in {State.FIRST, State.CLOSED}:
+            return isinstance(startup.wants, Cancel)
+        self._client_ended = True
+        self._pass_end()
+        return True
+
+    def _pass_end(self) -> None:
+        if not self._client_ended or self._end_passed or self.server is None:
+            return
+        startup, session = self.startup, self.session
+        if startup is not None and (startup.pending or startup.state is State.CONNECTING):
+            return
+        if session is None or not session.held:
+            self._end_passed = True
+            self.server.write_eof()
 
     def pause_writing(self) -> None:
-        if self.server is not None:
+        if self.server is not None and not self.server.is_closing():
             self.server.pause_reading()
 
     def resume_writing(self) -> None:
@@ -176,16 +192,20 @@ class Link(asyncio.Protocol):
         self.client = None
         if self._timeout is not None:
             self._timeout.cancel()
-        if self.server is not None:
-            self.server.close()
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        server = self.server
+        if server is not None:
+            server.close()
+            if server.get_write_buffer_size():
+                # It may be waiting for us to read, who never will again.
+                self.door.loop.call_later(_LAST_BYTES, server.abort)
         self.door.closed(self)
 
     # -- server ------------------------------------------------------------------------------
 
     def server_made(self, transport: asyncio.Transport) -> None:
-        if self.client is None:
+        if self.client is None or self.client.is_closing():
             transport.abort()
         else:
             self.server = transport
@@ -193,7 +213,7 @@ class Link(asyncio.Protocol):
     def from_server(self, data: bytes) -> None:
         try:
             self._from_server(data)
-        except Exception:
+        except Exception:  # noqa: BLE001
             self._broken("server")
 
     def _from_server(self, data: bytes) -> None:
@@ -209,7 +229,7 @@ class Link(asyncio.Protocol):
             startup.from_server(data)
         except ValueError as error:
             _log.error("upstream_protocol", error=str(error))
-            startup.fail("08P01", f"the server's answer could not be read: {error}")
+            startup.fail("08P01", f"what answers behind the proxy is no PostgreSQL: {error}")
         self._flush_startup(startup)
         if startup.login is not None:
             self._log_in(startup)
@@ -220,7 +240,9 @@ class Link(asyncio.Protocol):
         if self._timeout is not None:
             self._timeout.cancel()
         self.startup = None
+        self._key = startup.cancel_key
         session = self.session = Session(startup.login, self.door.around)
+        self.door.logged_in(session, self.address)
         if startup.late:
             session.from_server(startup.late)
         if startup.early:
@@ -229,32 +251,32 @@ class Link(asyncio.Protocol):
 
     def server_lost(self) -> None:
         self.server = None
-        if self.client is None or self.client.is_closing():
+        client, session = self.client, self.session
+        if client is None or client.is_closing():
             return
-        fatal = self.session is not None and self.session.fatal
-        if not self._ended and not fatal and self._expects_an_answer():
-            self.client.write(
-                encode.error("FATAL", "08006", "the server closed the connection unexpectedly")
-            )
-        self.client.close()
-
-    def _expects_an_answer(self) -> bool:
-        """Before login the server's own error has been relayed."""
-        return self.session is not None and not self.session.raw
+        if session is not None and not self._ended and session.may_say_lost:
+            _log.info("upstream_lost", client=self.address, database=session.login.database)
+            if not self._client_ended:
+                client.write(
+                    encode.error("FATAL", "08006", "the server closed the connection unexpectedly")
+                )
+        client.close()
 
     def server_full(self, *, full: bool) -> None:
         self._server_full = full
         self._hold_client()
 
     def _hold_client(self) -> None:
-        if self.client is None or self.client.is_closing():
+        client, session, startup = self.client, self.session, self.startup
+        if client is None or client.is_closing() or self._client_ended:
             return
-        session = self.session
-        waiting = session is not None and session.held and session.held_bytes > HELD_LIMIT
-        if self._server_full or waiting:
-            self.client.pause_reading()
-        else:
-            self.client.resume_reading()
+        waiting = startup.pending if startup is not None else 0
+        if session is not None and session.held:
+            waiting = session.held_bytes
+        if self._server_full or waiting > HELD_LIMIT:
+            client.pause_reading()
+        elif not client.is_reading():
+            client.resume_reading()
 
     # -- both --------------------------------------------------------------------------------
 
@@ -266,16 +288,15 @@ class Link(asyncio.Protocol):
             if self.server is not None:
                 self.server.writelines(session.to_server)
             session.to_server.clear()
+        client = self.client
         if session.to_client:
-            if self.client is not None:
-                self.client.writelines(session.to_client)
+            if client is not None:
+                client.writelines(session.to_client)
             session.to_client.clear()
-        if session.held_bytes > HELD_LIMIT or self._server_full:
+        if client is not None and (session.held_bytes > HELD_LIMIT or not client.is_reading()):
             self._hold_client()
-        elif self.client is not None and not self.client.is_reading():
-            self._hold_client()
-        if session.closing:
-            self.close()
+        if self._client_ended:
+            self._pass_end()
 
     def close(self) -> None:
         """What was written goes out first."""
@@ -285,21 +306,31 @@ class Link(asyncio.Protocol):
             self.server.close()
 
     def shut_down(self) -> None:
-        """The proxy ends: as a server that is shut down says it."""
-        if self.client is not None and not self._ended:
+        """The proxy ends: as a server that is shut down says it, and what still runs is stopped."""
+        session, client = self.session, self.client
+        if client is not None and not self._ended:
             self._ended = True
-            self.client.write(
-                encode.error(
-                    "FATAL", "57P01", "terminating connection due to administrator command"
+            if session is None or session.between_messages:
+                client.write(
+                    encode.error(
+                        "FATAL", "57P01", "terminating connection due to administrator command"
+                    )
                 )
-            )
+            if not self.idle and self._key:
+                self.door.send_cancel(encode.cancel_request(self._key))
         self.close()
+
+    def cut(self) -> None:
+        """Nothing more is waited for."""
+        for transport in (self.client, self.server):
+            if transport is not None:
+                transport.abort()
 
     @property
     def idle(self) -> bool:
         """Between transactions, with nothing awaited."""
         session = self.session
-        return session is None or (not session.outstanding.queue and not session.in_block)
+        return session is None or session.resting
 
 
 class ServerSide(asyncio.Protocol):

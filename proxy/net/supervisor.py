@@ -6,31 +6,30 @@ With one worker it is in this process; with more, each is a child that listens o
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
+import resource
 import signal
 import socket
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 import structlog
 import uvloop
 
-from config import Settings
+from config import Address, Settings
 from proxy import events
 from proxy.admin.console import Console
 from proxy.net import child, listen, operator
-from proxy.net.control import Commands, Remote
+from proxy.net.admin_socket import AdminSocket
+from proxy.net.children import Children
+from proxy.net.control import Commands
 from proxy.net.upkeep import Upkeep
 from proxy.net.worker import LiveSession, Worker
 
 _log = structlog.get_logger()
-
-_START_TIMEOUT: Final = 20.0  # seconds until a child listens
 
 
 @dataclass(slots=True, eq=False)
@@ -40,8 +39,7 @@ class Supervisor:
     configured: Settings
     local: Worker | None = None
     commands: Commands | None = None
-    remotes: list[Remote] = field(default_factory=list)
-    processes: list[BaseProcess] = field(default_factory=list)
+    children: Children | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     capture_on: bool = True
     hurry: bool = False
@@ -59,10 +57,9 @@ class Supervisor:
             await connection.close()
 
     async def sessions(self) -> list[LiveSession]:
-        found = self.local.sessions() if self.local is not None else []
-        for remote in self.remotes:
-            found.extend(await remote.sessions())
-        return found
+        if self.children is not None:
+            return await self.children.sessions()
+        return self.local.sessions() if self.local is not None else []
 
     async def stats(self) -> dict[str, int]:
         total: dict[str, int] = {}
@@ -86,11 +83,14 @@ class Supervisor:
         self.stop()
 
     async def _everywhere(self, name: str, **arguments: Any) -> list[Any]:
-        results = []
+        if self.children is not None:
+            return await self.children.call(name, **arguments)
         if self.commands is not None:
-            results.append(await getattr(self.commands, name)(**arguments))
-        results.extend([await remote.call(name, **arguments) for remote in self.remotes])
-        return results
+            return [await getattr(self.commands, name)(**arguments)]
+        return []
+
+    async def _serving(self) -> list[str]:
+        return [database for part in await self._everywhere("serving") for database in part]
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -101,26 +101,49 @@ class Supervisor:
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(child.say_faults)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         settings = self.configured
         self.capture_on = settings.capture
-        shared = settings.workers > 1
-        listener = listen.tcp(settings.listen_host, settings.listen_port, shared=shared)
-        upkeep = Upkeep(settings)
-        address = f"{settings.listen_host}:{listener.getsockname()[1]}"
-        admin = None
-        if settings.admin is not None:
-            path = Path(settings.admin) / f".s.PGSQL.{settings.admin_port}"
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            admin = await asyncio.start_unix_server(self._console, sock=listen.unix(path))
-        if shared:
-            await self._start_children(listener)
+        listener = listen.tcp(
+            settings.listen_host, settings.listen_port, shared=settings.workers > 1
+        )
+        with listener:
+            admin = await self._start_admin()
+            try:
+                await self._serve(listener)
+            finally:
+                # The last to go: whoever waits for the sessions to end may look at them.
+                if admin is not None:
+                    admin.close()
+        _log.info("stopped")
+        return 0
+
+    async def _start_admin(self) -> AdminSocket | None:
+        settings = self.configured
+        if settings.admin is None:
+            return None
+        path = Path(settings.admin) / f".s.PGSQL.{settings.admin_port}"
+        admin = AdminSocket(path, lambda send: Console(self, send=send))
+        await admin.start()
+        return admin
+
+    async def _serve(self, listener: socket.socket) -> None:
+        settings = self.configured
+        address = Address(settings.listen_host, listener.getsockname()[1])
+        if settings.workers > 1:
+            # Bound and not listening, ours only keeps the port for workers that start later.
+            self.children = Children(self._settings_now, address.port)
+            await self.children.start(settings.workers)
         else:
-            await self._start_here(listener)
-        upkeep_task = loop.create_task(upkeep.run())
+            self.local = child.make_worker(settings)
+            self.commands = Commands(self.local)
+            await self.local.start(listener)
+        upkeep = Upkeep(settings, self._serving)
+        upkeep_task = asyncio.create_task(upkeep.run())
         events.ready(
-            listen=address,
+            listen=str(address),
             upstream=operator.without_password(settings.upstream),
             admin=str(settings.admin) if settings.admin is not None else None,
             workers=settings.workers,
@@ -131,60 +154,28 @@ class Supervisor:
         await self._stop_workers()
         upkeep_task.cancel()
         await upkeep.close()
-        if admin is not None:
-            admin.close()
-            path.unlink(missing_ok=True)
-        _log.info("stopped")
-        return 0
 
-    async def _start_here(self, listener: socket.socket) -> None:
-        self.local = child.make_worker(self.configured)
-        self.commands = Commands(self.local)
-        await self.local.start(listener)
-
-    async def _start_children(self, listener: socket.socket) -> None:
-        """Each child binds the port for itself; ours is closed when all of them listen."""
-        context = multiprocessing.get_context("spawn")
-        port = listener.getsockname()[1]
-        for number in range(self.configured.workers):
-            ours, theirs = socket.socketpair()
-            process = context.Process(
-                target=child.main, args=(self.configured, port, theirs), name=f"worker {number}"
-            )
-            process.start()
-            theirs.close()
-            remote = await Remote.connect(ours)
-            await asyncio.wait_for(remote.call("stats"), _START_TIMEOUT)
-            self.processes.append(process)
-            self.remotes.append(remote)
-        listener.close()
+    def _settings_now(self) -> Settings:
+        return replace(self.configured, capture=self.capture_on)
 
     async def _stop_workers(self) -> None:
+        hurry: Callable[[], bool] = lambda: self.hurry  # noqa: E731
         if self.local is not None:
-            await self.local.stop(self.configured.grace, lambda: self.hurry)
-        for remote in self.remotes:
-            with contextlib.suppress(ConnectionError):
-                await remote.call("stop")
-        while any(process.is_alive() for process in self.processes):
-            if self.hurry:
-                for process in self.processes:
-                    process.terminate()
-            await asyncio.sleep(0.05)
+            await self.local.stop(self.configured.grace, hurry)
+        if self.children is not None:
+            await self.children.stop(self.configured.grace, hurry)
 
-    async def _console(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        console = Console(self, send=writer.write)
-        try:
-            while not console.closed and (data := await reader.read(65536)):
-                writer.write(await console.feed(data))
-                await writer.drain()
-        except ConnectionError as error:
-            _log.info("console_lost", error=str(error))
-        finally:
-            writer.close()
+
+def _raise_limits() -> None:
+    """Two descriptors a client: what the system allows is asked for."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def serve(settings: Settings) -> int:
     """Runs until it is told to stop; the exit code. Raises OSError if it cannot listen."""
     events.configure(settings.log_level)
     os.umask(0o077)
+    _raise_limits()
     return uvloop.run(Supervisor(settings).run())

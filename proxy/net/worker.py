@@ -9,10 +9,11 @@ from typing import Final
 import structlog
 
 from config import Settings
+from config.upstream import Upstream
 from proxy.capture.plan import Plan
 from proxy.catalog.cache import Knowledge
 from proxy.net.bookkeeping import Bookkeeping
-from proxy.net.relay import Door, Link, Upstream
+from proxy.net.relay import Door, Link
 from proxy.session.session import Session, Surroundings
 from proxy.session.startup import Tagger
 
@@ -22,6 +23,8 @@ _log = structlog.get_logger()
 KNOWLEDGE_AGE: Final = 1.0
 # A database without the log is looked at again after so many of these.
 _INSTALL_AGES: Final = 5
+_LOOK: Final = 0.02  # seconds between two looks at who is idle by now
+_LAST: Final = 1.0  # seconds for the last words to be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,14 @@ class Worker:
     upstream: Upstream
     books: Bookkeeping
     capturing: bool
-    paused: bool = False
     links: set[Link] = field(default_factory=set)
     counted: dict[str, int] = field(default_factory=dict)
     _knowledge: dict[str, Knowledge] = field(default_factory=dict)
+    _addresses: dict[Session, str] = field(default_factory=dict)  # of clients
     _started: dict[Session, int] = field(default_factory=dict)
+    _logins: int = 0
     _warned: set[str] = field(default_factory=set)
+    _errands: set[asyncio.Task[None]] = field(default_factory=set)  # cancel requests on their way
     _server: asyncio.Server | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -63,13 +68,16 @@ class Worker:
         )
         door = Door(
             loop=loop,
+            errands=self._errands,
             upstream=self.upstream,
             around=around,
             tag_of=self._tagger,
             login_timeout=self.settings.login_timeout,
             opened=self.links.add,
+            logged_in=self._logged_in,
             closed=self._closed,
         )
+        self.books.left = self._left
         self._server = await loop.create_server(lambda: Link(door), sock=listener, backlog=1024)
         self._tasks = [loop.create_task(self.books.run()), loop.create_task(self._grow_old())]
 
@@ -103,21 +111,23 @@ class Worker:
                     hint="nothing is recorded; run: hotrollback install --upstream URL",
                 )
             return
-        if session not in self._started:
+        if session not in self._started and not identity.in_recovery:
             self._started[session] = identity.started
-            self.books.began(session, self._address_of(session))
-
-    def _address_of(self, session: Session) -> str:
-        return next((link.address for link in self.links if link.session is session), "")
+            self.books.began(session, self._addresses.get(session, ""))
 
     def _gap_unrecorded(self, session: Session, plan: Plan) -> None:
         relid = plan.relation.oid if plan.relation is not None else None
         self.books.gap(session, plan.fingerprint, relid, "log_unavailable")
 
+    def _logged_in(self, session: Session, address: str) -> None:
+        self._logins += 1
+        self._addresses[session] = address
+
     def _closed(self, link: Link) -> None:
         self.links.discard(link)
         session = link.session
         if session is not None:
+            self._addresses.pop(session, None)
             started = self._started.pop(session, None)
             if started is not None:
                 self.books.ended(session, started)
@@ -138,9 +148,17 @@ class Worker:
 
     def forget(self) -> None:
         """The log was installed or taken out, or tables got triggers: ask again."""
-        for knowledge in self._knowledge.values():
-            knowledge.forget()
-            knowledge.installed = None
+        for database in self._knowledge:
+            self._left(database)
+
+    def _left(self, database: str) -> None:
+        """Whether this database has the log is asked again, by its open sessions, too."""
+        knowledge = self._knowledge_of(database)
+        knowledge.forget()
+        knowledge.installed = None
+        for session in self._addresses:
+            if session.login.database == database:
+                session.identity = None
 
     def sessions(self) -> list[LiveSession]:
         return [
@@ -157,7 +175,7 @@ class Worker:
         ]
 
     def stats(self) -> dict[str, int]:
-        return {"connections": len(self.links), **self.counted}
+        return {"connections": len(self.links), "logins": self._logins, **self.counted}
 
     async def stop(self, grace: float, hurry: Callable[[], bool]) -> None:
         """No new clients; idle ones are told at once, busy ones after `grace` seconds."""
@@ -165,13 +183,18 @@ class Worker:
             self._server.close()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
-        while self.links:
+        while self.links and loop.time() < deadline and not hurry():
             for link in list(self.links):
-                if link.idle or loop.time() >= deadline or hurry():
+                if link.idle:
                     link.shut_down()
-            if loop.time() >= deadline + 1:
-                break
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(_LOOK)
+        for link in list(self.links):
+            link.shut_down()
+        last = loop.time() + _LAST
+        while (self.links or self._errands) and loop.time() < last:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK)
+        for link in list(self.links):
+            link.cut()
         for task in self._tasks:
             task.cancel()
         await self.books.close()

@@ -265,7 +265,12 @@ def _copy_fail(session: "Session", _buf: bytes, _pos: int, _end: int) -> list[by
 
 
 def _dull(_session: "Session", _buf: bytes, _pos: int, _end: int) -> list[bytes] | None:
-    """Flush, CopyData, Terminate: no reply is awaited."""
+    """Flush, CopyData: no reply is awaited."""
+    return None
+
+
+def _terminate(session: "Session", _buf: bytes, _pos: int, _end: int) -> list[bytes] | None:
+    session.leaving = True
     return None
 
 
@@ -314,5 +319,5 @@ HANDLERS: Final[dict[int, Handler]] = {
     ord("f"): _copy_fail,
     ord("H"): _dull,
     ord("d"): _dull,
-    ord("X"): _dull,
+    ord("X"): _terminate,
 }

@@ -17,9 +17,8 @@ from proxy.catalog.identity import Identity
 from proxy.session import asking, backend, frontend
 from proxy.session.names import Names
 from proxy.session.outstanding import PLAIN, QUERY, Outstanding, Sent, Slot
-from proxy.wire import encode
 
-# PostgreSQL's own limits (src/include/libpq/libpq.h: PQ_SMALL_MESSAGE_LIMIT, PQ_LARGE_MESSAGE_LIMIT).
+# PostgreSQL's own limits (PQ_SMALL_MESSAGE_LIMIT, PQ_LARGE_MESSAGE_LIMIT in libpq.h).
 SMALL_LIMIT: Final = 10_000
 LARGE_LIMIT: Final = 0x3FFFFFFF
 _SMALL: Final = frozenset(b"CDEHSXcp")
@@ -31,6 +30,7 @@ WHOLE_LIMIT: Final = 1 << 20
 UNSAFE_ENCODINGS: Final = frozenset((
     b"SJIS", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB", b"SHIFT_JIS_2004",
 ))  # fmt: skip
+_IDLE: Final = ord("I")
 _BLOCK: Final = ord("T")
 _ABORTED: Final = ord("E")
 
@@ -67,7 +67,8 @@ class Session:
         self.to_server: list[bytes] = []
         self.to_client: list[bytes] = []
         self.fatal = False  # the server has said its last word
-        self.closing = False  # the caller flushes and closes both sides
+        self.leaving = False  # the client has said its last
+        self.refused = False  # a client's message breaks the protocol: the server will end it
         self.outstanding = Outstanding()
         self.names = Names()
         self.parameters = dict(login.parameters)
@@ -96,6 +97,8 @@ class Session:
         if self.raw:
             self.to_server.append(data)
             return
+        if self.refused:
+            return
         if self._client_rest and not self.held:
             taken = min(self._client_rest, len(data))
             self.to_server.append(data[:taken])
@@ -116,9 +119,8 @@ class Session:
             length = int.from_bytes(buf[pos + 1 : pos + 5], "big")
             end = pos + 1 + length
             if end > size or length < 4 or length > SMALL_LIMIT:
-                if not self._length_allowed(kind, length):
-                    self.to_server.append(buf[run:pos])
-                    self._from_client = b""
+                if not _length_allowed(kind, length):
+                    self._leave_to_server(buf, run, pos)
                     return
                 if length > WHOLE_LIMIT:
                     ready = frontend.long_message(self, kind, buf, pos)
@@ -139,9 +141,7 @@ class Session:
                     break
             handler = handlers.get(kind)
             if handler is None:
-                self.refuse(f"invalid frontend message type {kind}")
-                self.to_server.append(buf[run:pos])
-                self._from_client = b""
+                self._leave_to_server(buf, run, pos)
                 return
             out = handler(self, buf, pos, end)
             if out is not None:
@@ -159,20 +159,12 @@ class Session:
             self.to_server.append(buf[run:pos] if run or pos < size else buf)
         self._from_client = buf[pos:]
 
-    def _length_allowed(self, kind: int, length: int) -> bool:
-        limit = SMALL_LIMIT if kind in _SMALL else LARGE_LIMIT if kind in _LARGE else 0
-        if not limit:
-            self.refuse(f"invalid frontend message type {kind}")
-        elif length < 4 or length > limit:
-            self.refuse("invalid message length")
-        else:
-            return True
-        return False
-
-    def refuse(self, text: str) -> None:
-        """As the server does: 08P01 and the end of the connection."""
-        self.to_client.append(encode.error("FATAL", "08P01", text))
-        self.closing = True
+    def _leave_to_server(self, buf: bytes, run: int, pos: int) -> None:
+        """A message that the server refuses by its first bytes: it gets these, answers in its turn
+        and closes. Nothing that follows is sent."""
+        self.to_server.append(buf[run : pos + 5])
+        self._from_client = b""
+        self.refused = True
 
     def resume(self) -> None:
         """The answer that the client's messages waited for is here."""
@@ -183,6 +175,23 @@ class Session:
     @property
     def held_bytes(self) -> int:
         return len(self._from_client)
+
+    # -- what the caller asks when one side is gone, or has to go -------------------------------
+
+    @property
+    def between_messages(self) -> bool:
+        """Whether a message of ours may go to the client now."""
+        return not self.raw and not self._server_rest
+
+    @property
+    def may_say_lost(self) -> bool:
+        """Whether a client whose server is gone has not been told why."""
+        return self.between_messages and not (self.fatal or self.leaving or self.refused)
+
+    @property
+    def resting(self) -> bool:
+        """Between transactions, with nothing awaited."""
+        return not self.raw and self.status == _IDLE and not self.outstanding.queue
 
     # -- server to client ---------------------------------------------------------------------
 
@@ -302,3 +311,8 @@ class Session:
         if self.set_in_transaction:
             self.set_in_transaction = False
             self.identity = None
+
+
+def _length_allowed(kind: int, length: int) -> bool:
+    limit = SMALL_LIMIT if kind in _SMALL else LARGE_LIMIT if kind in _LARGE else 0
+    return 4 <= length <= limit

@@ -1,13 +1,16 @@
 """From the first byte of a client to the first ReadyForQuery; then `login` is there and a Session
 takes over. Sans-I/O: bytes in, `to_client`/`to_server` out, and `wants` says what socket is needed.
 
-Authentication is relayed byte for byte, so that the server decides. One startup packet a
-connection; anything that the state does not allow closes it.
+Authentication is relayed byte for byte, so that the server decides, and the client is listened to
+only where the server waits for it. One startup packet a connection. What the server is bound to
+refuse is sent to it, so that the refusal is the server's own; nothing that follows is.
 
 Sources: protocol chapter, "Start-up", "Canceling Requests in Progress", "SSL Session Encryption";
-ProcessStartupPacket in src/backend/tcop/backend_startup.c.
+ProcessStartupPacket in src/backend/tcop/backend_startup.c, recv_password_packet in
+src/backend/libpq/auth.c.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -17,17 +20,24 @@ from proxy.catalog.capabilities import version_number
 from proxy.session.session import Login
 from proxy.wire import decode, encode
 
-# MAX_STARTUP_PACKET_LENGTH; a token used as a password may be longer than a startup packet.
-STARTUP_LIMIT: Final = 10_000
+# MAX_STARTUP_PACKET_LENGTH and the length itself; a token used as a password may be longer.
+STARTUP_LIMIT: Final = 10_004
 PASSWORD_LIMIT: Final = 1 << 17
+# The longest of the server's messages before it is ready; more is no PostgreSQL.
+SERVER_LIMIT: Final = 1 << 20
 _CANCEL_KEY_LIMIT: Final = 256
 _ENCRYPTION: Final = {encode.SSL_CODE: "SSL", encode.GSSENC_CODE: "GSSAPI"}
+_SERVER_KINDS: Final = frozenset(b"RSKZENv")
+_OK: Final = 0  # AuthenticationOk
+_NO_ANSWER: Final = (_OK, 12)  # nor is one awaited to AuthenticationSASLFinal
+_SPACE: Final = re.compile(r"([\\\s])")
 
 
 class State(Enum):
     FIRST = auto()  # untyped packets
     CONNECTING = auto()  # the server's socket is being opened
     RELAYING = auto()  # authentication
+    REFUSED = auto()  # the server will say why, and close
     READY = auto()
     CLOSED = auto()
 
@@ -64,11 +74,20 @@ class Startup:
     _asked: set[int] = field(default_factory=set)
     _packet: bytes = b""
     _parameters: dict[bytes, bytes] = field(default_factory=dict)
-    _pid: int = 0
+    cancel_key: bytes = b""  # the server's: process id and secret
+    _asked_client: bool = False  # the server waits for a password message
     _authenticated: bool = False
     _replication: bool = False
+    _refusable: bool = False  # the startup packet itself will be refused
+
+    @property
+    def pending(self) -> int:
+        """Bytes of the client that wait."""
+        return len(self._buffer) + len(self.early)
 
     def from_client(self, data: bytes) -> None:
+        if self.state in {State.REFUSED, State.CLOSED}:
+            return
         self._buffer += data
         if self.state is State.FIRST:
             while self.state is State.FIRST and self._first_packet():
@@ -102,37 +121,36 @@ class Startup:
 
     def _refuse_encryption(self, code: int) -> None:
         if code in self._asked:
-            self.fail("0A000", f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}")
-        elif self._buffer:
-            # Whoever stuffs clear text behind the request would have it taken for encrypted.
-            self.fail("08P01", f"received unencrypted data after {_ENCRYPTION[code]} request")
-        else:
-            self._asked.add(code)
-            self.to_client.append(b"N")
-
-    def _startup(self, packet: bytes, code: int) -> None:
-        if code >> 16 != 3:
             self.fail(
                 "0A000",
                 f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}:"
                 " server supports 3.0 to 3.2",
             )
             return
+        self._asked.add(code)
+        self.to_client.append(b"N")
+        if self._buffer:
+            # Whoever stuffs clear text behind the request would have it taken for encrypted.
+            self.fail(
+                "08P01",
+                f"received unencrypted data after {_ENCRYPTION[code]} request",
+                detail="This could be either a client-software bug or evidence of an attempted"
+                " man-in-the-middle attack.",
+            )
+
+    def _startup(self, packet: bytes, code: int) -> None:
+        pairs: list[tuple[bytes, bytes]] = []
         try:
             pairs = decode.startup_parameters(packet[8:])
         except ValueError:
-            self.fail(
-                "08P01", "invalid startup packet layout: expected terminator as last byte"
-            )
-            return
+            self._refusable = True
         found = {name: value.decode("utf-8", "replace") for name, value in pairs}
         user = found.get(b"user", "")
         database = found.get(b"database") or user
         application = found.get(b"application_name", "")
-        self._replication = found.get(b"replication", "").lower() not in {
-            "", "false", "off", "no", "0", "f", "n", "of",
-        }  # fmt: skip
-        tag = self.tag_of(user, database, application)
+        self._refusable = self._refusable or code >> 16 != 3
+        self._replication = _is_replication(found.get(b"replication", "").lower())
+        tag = None if self._refusable else self.tag_of(user, database, application)
         if tag:
             packet = encode.startup(code, _with_tag(pairs, tag))
         self._packet = packet
@@ -141,38 +159,38 @@ class Startup:
 
     def connected(self) -> None:
         self.to_server.append(self._packet)
-        self.state = State.RELAYING
+        self.state = State.REFUSED if self._refusable else State.RELAYING
         self._passwords()
 
-    def fail(self, sqlstate: str, text: str, *, hint: str = "") -> None:
-        self.to_client.append(encode.error("FATAL", sqlstate, text, hint=hint))
+    def fail(self, sqlstate: str, text: str, *, detail: str = "", hint: str = "") -> None:
+        self.to_client.append(encode.error("FATAL", sqlstate, text, detail=detail, hint=hint))
         self.state = State.CLOSED
 
     def _passwords(self) -> None:
-        while self._buffer:
-            if self._authenticated:
-                self.early += self._buffer
-                self._buffer = b""
-                return
-            if self._buffer[0] != ord("p"):
-                self.fail("08P01", f"expected password response, got message type {self._buffer[0]}")
-                return
-            if len(self._buffer) < 5:
-                return
+        if self._authenticated:
+            self.early += self._buffer
+            self._buffer = b""
+        elif self._asked_client and len(self._buffer) >= 5:
             length = int.from_bytes(self._buffer[1:5], "big")
-            if not 4 <= length <= PASSWORD_LIMIT:
-                self.fail("08P01", "invalid password packet size")
-                return
-            if len(self._buffer) < length + 1:
-                return
-            self.to_server.append(self._buffer[: length + 1])
-            self._buffer = self._buffer[length + 1 :]
+            if self._buffer[0] != ord("p") or not 4 <= length <= PASSWORD_LIMIT:
+                self.to_server.append(self._buffer[:5])
+                self.state = State.REFUSED
+            elif len(self._buffer) > length:
+                self.to_server.append(self._buffer[: length + 1])
+                self._buffer = self._buffer[length + 1 :]
+                self._asked_client = False
 
     def from_server(self, data: bytes) -> None:
+        """Raises ValueError for what no PostgreSQL says."""
+        if self.state is State.REFUSED:
+            self.to_client.append(data)
+            return
         buf = self._server + data
         pos = 0
         while len(buf) - pos >= 5 and self.login is None:
             length = int.from_bytes(buf[pos + 1 : pos + 5], "big")
+            if buf[pos] not in _SERVER_KINDS or not 4 <= length <= SERVER_LIMIT:
+                raise ValueError(f"message of type {buf[pos]} and length {length}")
             end = pos + 1 + length
             if end > len(buf):
                 break
@@ -184,32 +202,43 @@ class Startup:
             self.late, self._server = buf[pos:], b""
         else:
             self._server = buf[pos:]
+        if self.state is not State.CLOSED:
+            self._passwords()
 
     def _server_message(self, kind: int, body: bytes) -> None:
         if kind == ord("R"):
-            self._authenticated = body[:4] == b"\0\0\0\0"
+            what = int.from_bytes(body[:4], "big")
+            self._authenticated = what == _OK
+            self._asked_client = what not in _NO_ANSWER
         elif kind == ord("S"):
             name, at = decode.cstring(body, 0)
             self._parameters[name], _ = decode.cstring(body, at)
         elif kind == ord("K"):
-            self._pid = int.from_bytes(body[:4], "big")
+            self.cancel_key = body
         elif kind == ord("Z") and isinstance(self.wants, Connect):
             self.state = State.READY
             self.login = Login(
                 user=self.wants.user,
                 database=self.wants.database,
                 application_name=self.wants.application_name,
-                pid=self._pid,
+                pid=int.from_bytes(self.cancel_key[:4], "big"),
                 version=version_number(self._parameters.get(b"server_version", b"").decode()),
                 parameters=self._parameters,
                 replication=self._replication,
             )
 
 
+def _is_replication(value: str) -> bool:
+    """Any value but a false one, as parse_bool reads it: unique prefixes, too. One that it refuses
+    ends the connection."""
+    false = value and any(word.startswith(value) for word in ("false", "no", "0"))
+    return bool(value) and not false and value not in {"of", "off"}
+
+
 def _with_tag(pairs: list[tuple[bytes, bytes]], tag: str) -> list[tuple[bytes, bytes]]:
-    """A tag as a startup option, before the client's own options, which win."""
-    escaped = tag.replace("\\", "\\\\").replace(" ", "\\ ")
-    option = b"-c hotrollback.tag=" + escaped.encode()
+    """A tag as a startup option, before the client's own options, which win. Of several `options`
+    the server takes the last."""
+    option = b"-c hotrollback.tag=" + _SPACE.sub(r"\\\1", tag).encode()
     rest = [(name, value) for name, value in pairs if name != b"options"]
-    given = b" ".join(value for name, value in pairs if name == b"options")
+    given = dict(pairs).get(b"options")
     return [*rest, (b"options", option + b" " + given if given else option)]

@@ -86,12 +86,14 @@ def row_description(body: bytes) -> list[Column]:
 
 
 def startup_parameters(body: bytes) -> list[tuple[bytes, bytes]]:
-    """Name and value pairs behind the protocol version; ends at the empty name."""
+    """Name and value pairs behind the protocol version; the empty name must be the last byte."""
     pairs: list[tuple[bytes, bytes]] = []
     at = 0
     while True:
         name, at = cstring(body, at)
         if not name:
+            if at != len(body):
+                raise ValueError("expected terminator as last byte")
             return pairs
         value, at = cstring(body, at)
         pairs.append((name, value))
