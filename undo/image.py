@@ -109,7 +109,7 @@ def read_column(row: Sequence[object]) -> Column:
 
 
 def read_columns(rows: Iterable[Sequence[object]]) -> dict[int, tuple[Column, ...]]:
-    """Columns by relation, from all rows of COLUMNS_SQL; a relation without columns is not in it."""
+    """Columns by relation, from rows of COLUMNS_SQL; one without columns is not in it."""
     found: dict[int, list[Column]] = {}
     for row in rows:
         relid = row[0]
