@@ -1,0 +1,62 @@
+"""What a command is: a row of words, clauses, columns, permission and a function."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from enum import StrEnum
+from typing import Any
+
+from proxy.admin.backend import Backend
+from proxy.admin.clauses import AS_JSON, Clause
+from proxy.admin.table import Column
+
+
+class Permission(StrEnum):
+    """What a user of the console must have been given."""
+
+    LOOK = "look"
+    UNDO = "undo"  # changes data
+    RUN = "run"  # changes how the proxy works
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asks, and what a command may use."""
+
+    backend: Backend
+    user: str
+    zone: tzinfo  # of times that bring none
+    now: datetime
+    notice: Callable[[str], None]  # told at once
+    warn: Callable[[str], None]
+    progress: Callable[[str, int, int], None]
+
+
+Rows = Sequence[Sequence[Any]]
+Run = Callable[[Asked, Mapping[str, Any]], Awaitable[Rows]]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    words: tuple[str, ...]
+    help: str
+    permission: Permission
+    columns: tuple[Column, ...]
+    run: Run
+    clauses: tuple[Clause, ...] = ()
+    json_columns: tuple[Column, ...] = ()  # of the answer AS JSON
+
+    @property
+    def name(self) -> str:
+        return " ".join(self.words)
+
+    @property
+    def syntax(self) -> str:
+        said = list(self.words)
+        said += [
+            clause.syntax if not clause.words else f"[{clause.syntax}]" for clause in self.clauses
+        ]
+        return " ".join(said)
+
+    def columns_of(self, values: Mapping[str, Any]) -> tuple[Column, ...]:
+        return self.json_columns if values.get(AS_JSON.field) else self.columns

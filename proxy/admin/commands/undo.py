@@ -1,0 +1,210 @@
+"""UNDO, REDO and RESTORE POINT: from clauses to a request, from a report to rows. What an undo is
+and how it works is undo's."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from proxy.admin import clauses
+from proxy.admin.command import Asked, Command, Permission, Rows
+from proxy.admin.table import INT, JSON, TEXT, TIME, Column
+from proxy.admin.values import instant
+from undo.errors import UsageError
+from undo.model import Conflict, Outcome
+from undo.report import Report
+from undo.request import Selection, UndoRequest
+
+# Conflicts, gaps and statements that are listed one by one; the JSON report has all.
+_MOST: Final = 20
+
+_SELECTORS: Final = ("session", "tag", "xids", "restore_point", "tables", "role", "application")
+
+
+async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
+    since, until = (
+        instant(values[name], asked.zone, asked.now) if name in values else None
+        for name in ("since", "until")
+    )
+    if since or until:
+        asked.notice(f"the window is {_utc(since)} to {_utc(until)} (UTC)")
+    given = {name: values[name] for name in _SELECTORS if name in values}
+    request = UndoRequest(
+        selection=Selection(since=since, until=until, **given),
+        policy=values.get("policy", "abort"),
+        accept_gaps=values.get("accept_gaps", False),
+        trust_log=values.get("trust_log", False),
+        dry_run=values.get("dry_run", False),
+        by=asked.user,
+    )
+    async with asked.backend.database(values.get("database")) as db:
+        from undo import engine  # noqa: PLC0415
+
+        report = await engine.run(db, request, progress=asked.progress)
+    return _answer(asked, values, report)
+
+
+def _utc(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "..."
+
+
+async def redo(asked: Asked, values: Mapping[str, Any]) -> Rows:
+    async with asked.backend.database(values.get("database")) as db:
+        from undo import engine  # noqa: PLC0415
+
+        report = await engine.redo(
+            db,
+            values["undo_id"],
+            by=asked.user,
+            dry_run=values.get("dry_run", False),
+            policy=values.get("policy", "abort"),
+            progress=asked.progress,
+        )
+    return _answer(asked, values, report)
+
+
+def _answer(asked: Asked, values: Mapping[str, Any], report: Report) -> Rows:
+    if report.outcome in {Outcome.CONFLICTS, Outcome.GAPS}:
+        asked.warn("nothing was changed")
+    if values.get("as_json"):
+        return [(json.dumps(report.as_dict()),)]
+    return list(rows_of(report))
+
+
+Line = tuple[str, str | None, int | None, str | None]
+
+_SAID: Final = {
+    Outcome.DONE: "done",
+    Outcome.NOTHING: "nothing to do",
+    Outcome.PREVIEW: "dry run: rolled back, nothing was changed",
+    Outcome.CONFLICTS: "conflicts: nothing was changed; see ON CONFLICT",
+    Outcome.GAPS: "gaps: nothing was changed; see ACCEPT GAPS",
+}
+
+
+def rows_of(report: Report) -> Iterator[Line]:
+    """For people: the outcome, what was done to each table, and what stands in the way."""
+    said = [_SAID[report.outcome]]
+    if report.undo_id is not None:
+        said.append(f"undo {report.undo_id}, transaction {report.xid}")
+    if report.message:
+        said.append(report.message)
+    yield "outcome", None, None, "; ".join(said)
+    yield "transactions selected", None, report.selected_transactions, None
+    for table in report.tables:
+        for what, rows in (
+            ("rows brought back", table.inserts),
+            ("rows set back", table.updates),
+            ("rows taken away", table.deletes),
+            ("rows left alone", table.skipped),
+        ):
+            if rows:
+                yield what, table.relation, rows, None
+    yield from _some("conflict", [(c.relation, _conflict(c)) for c in report.conflicts])
+    yield from _some(
+        "gap",
+        [
+            (g.relation, f"{g.reason} in transaction {g.xid}: {g.statement or 'not known'}")
+            for g in report.gaps
+        ],
+    )
+    if report.outcome is Outcome.PREVIEW:
+        yield from _some("statement", [(None, statement) for statement in report.statements])
+
+
+def _some(what: str, found: list[tuple[str | None, str]]) -> Iterator[Line]:
+    for relation, detail in found[:_MOST]:
+        yield what, relation, None, detail
+    if len(found) > _MOST:
+        yield f"{what}s", None, len(found), f"{_MOST} of them are shown; AS JSON has all"
+
+
+def _conflict(conflict: Conflict) -> str:
+    said = conflict.kind.replace("_", " ")
+    said += f", key {conflict.key}" if conflict.key else ""
+    if conflict.xid is not None:
+        said += f", by transaction {conflict.xid}"
+        said += f" of session {conflict.session}" if conflict.session else ""
+        said += f" under tag {conflict.tag}" if conflict.tag else ""
+    said += f" at {conflict.at:%Y-%m-%d %H:%M:%S%z}" if conflict.at else ""
+    return said + (f": {conflict.detail}" if conflict.detail else "")
+
+
+class RestorePointExists(UsageError):
+    """restore point "{}" is there already: names are used once"""
+
+
+async def restore_point(asked: Asked, values: Mapping[str, Any]) -> Rows:
+    async with asked.backend.database(values.get("database")) as db:
+        row = await db.fetchrow(
+            "INSERT INTO hotrollback.restore_point (name) VALUES ($1)"
+            " ON CONFLICT DO NOTHING RETURNING name, at, lsn::pg_catalog.text AS lsn",
+            values["name"],
+        )
+    if row is None:
+        raise RestorePointExists(values["name"])
+    return [(row["name"], row["at"], row["lsn"])]
+
+
+_REPORT: Final = (
+    Column("what", TEXT, "outcome, what happened to rows, a conflict, a gap, a statement"),
+    Column("relation", TEXT, "the table"),
+    Column("rows", INT, "how many"),
+    Column("detail", TEXT, "more about it"),
+)
+_JSON: Final = (Column("report", JSON, "the whole report: outcome, exit_code, tables, ..."),)
+
+COMMANDS: Final = (
+    Command(
+        ("UNDO",),
+        "take back what the selectors fit together, in one transaction; at least one is needed",
+        Permission.UNDO,
+        _REPORT,
+        undo,
+        (
+            clauses.DATABASE,
+            clauses.SESSION,
+            clauses.TAG,
+            clauses.XID,
+            clauses.FROM,
+            clauses.TO,
+            clauses.RESTORE_POINT,
+            clauses.TABLE,
+            clauses.ROLE,
+            clauses.APPLICATION,
+            clauses.ON_CONFLICT,
+            clauses.ACCEPT_GAPS,
+            clauses.TRUST_LOG,
+            clauses.DRY_RUN,
+            clauses.AS_JSON,
+        ),
+        json_columns=_JSON,
+    ),
+    Command(
+        ("REDO",),
+        "take back an undo",
+        Permission.UNDO,
+        _REPORT,
+        redo,
+        (
+            clauses.UNDO_ID,
+            clauses.DATABASE,
+            clauses.ON_CONFLICT,
+            clauses.DRY_RUN,
+            clauses.AS_JSON,
+        ),
+        json_columns=_JSON,
+    ),
+    Command(
+        ("RESTORE", "POINT"),
+        "give this moment a name, for UNDO TO RESTORE POINT",
+        Permission.UNDO,
+        (
+            Column("name", TEXT, "its name"),
+            Column("at", TIME, "when it was made"),
+            Column("lsn", TEXT, "where in the log"),
+        ),
+        restore_point,
+        (clauses.NAME, clauses.DATABASE),
+    ),
+)

@@ -1,0 +1,208 @@
+"""Kinds of values that clauses take: read from tokens or from a flag's text, and written again.
+
+For every kind: what `text` reads, `render` writes so that `read` gives the same value back.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from difflib import get_close_matches
+from typing import Any, Final, Protocol
+
+from undo import filters
+from undo.errors import BadFilter
+from undo.tokens import Is, Token, literal
+
+# A time of day stands for the latest moment that had it.
+Moment = datetime | time
+
+
+class BadInput(Exception):
+    """A value that cannot be meant; the text says what would be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """$1 of a prepared command, before it is bound."""
+
+    number: int
+
+
+class Cursor(Protocol):
+    """The tokens of one command."""
+
+    def peek(self) -> Token | None: ...
+    def next(self, wanted: str) -> Token:
+        """Raises a syntax error that says what was wanted."""
+
+    def accept(self, sign: str) -> bool: ...
+    def wrong(self, token: Token, text: str) -> Exception: ...
+    def conditions(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value of one token; `text` raises BadInput."""
+
+    wanted: str  # completes "... expected"
+    text: Callable[[str], Any]
+    render: Callable[[Any], str]
+    choices: tuple[str, ...] = ()
+
+    def read(self, cursor: Cursor) -> Any:
+        token = cursor.next(self.wanted)
+        if token.kind is Is.PARAMETER:
+            return Parameter(int(token.text[1:]))
+        if token.kind is Is.SIGN:
+            raise cursor.wrong(token, f"{self.wanted} expected")
+        try:
+            return self.text(token.text)
+        except BadInput as error:
+            raise cursor.wrong(token, str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Presence(Value):
+    """The words alone say it."""
+
+    wanted: str = ""
+    text: Callable[[str], Any] = bool
+    render: Callable[[Any], str] = field(default=lambda _: "")
+
+    def read(self, cursor: Cursor) -> Any:
+        del cursor
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Several(Value):
+    """Values separated by commas; a tuple."""
+
+    def read(self, cursor: Cursor) -> Any:
+        found = [Value.read(self, cursor)]
+        while cursor.accept(","):
+            found.append(Value.read(self, cursor))
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Relations(Several):
+    """Tables: names as SQL has them, or their text."""
+
+    def read(self, cursor: Cursor) -> Any:
+        found = [self._one(cursor)]
+        while cursor.accept(","):
+            found.append(self._one(cursor))
+        return tuple(found)
+
+    def _one(self, cursor: Cursor) -> Any:
+        first = cursor.next(self.wanted)
+        if first.kind is Is.PARAMETER:
+            return Parameter(int(first.text[1:]))
+        if first.kind is Is.LITERAL:
+            return self.text(first.text)
+        parts = [first]
+        while cursor.accept("."):
+            parts.append(cursor.next(self.wanted))
+        for part in parts:
+            if part.kind not in {Is.WORD, Is.NAME}:
+                raise cursor.wrong(part, f"{self.wanted} expected")
+        return ".".join(_as_written(part) for part in parts)
+
+
+def _as_written(part: Token) -> str:
+    return '"' + part.text.replace('"', '""') + '"' if part.kind is Is.NAME else part.text
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions(Value):
+    def read(self, cursor: Cursor) -> Any:
+        return cursor.conditions()
+
+
+# -- from text -------------------------------------------------------------------------------------
+
+
+def _some_text(text: str) -> str:
+    if not text:
+        raise BadInput("the text must not be empty")
+    return text
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise BadInput(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    number = _number(text)
+    if not number:
+        raise BadInput("0 is not enough")
+    return number
+
+
+def _conditions(text: str) -> Any:
+    try:
+        return filters.parse(text)
+    except BadFilter as error:
+        raise BadInput(str(error)) from error
+
+
+_TIMES: Final = "'2026-01-31 09:10', with seconds and a zone ('+02', 'Z') if need be, or '09:10'"
+
+
+def _moment(text: str) -> Moment:
+    text = text.strip()
+    zoned = re.sub(r"([+-][0-9]{2})$", r"\1:00", text) if ":" in text else text
+    try:
+        if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?", text):
+            return time.fromisoformat(text.zfill(len(text) + (text.index(":") == 1)))
+        return datetime.fromisoformat(zoned)
+    except ValueError as error:
+        raise BadInput(f"{text!r} is not a time: write {_TIMES}") from error
+
+
+def instant(moment: Moment, zone: tzinfo | None, now: datetime) -> datetime:
+    """In UTC. A moment without a zone is of `zone`; None is this machine's."""
+    if isinstance(moment, time):
+        local = now.astimezone(zone)
+        found = datetime.combine(local.date(), moment)
+        if found > local.replace(tzinfo=None):
+            found -= timedelta(days=1)
+        moment = found
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone) if zone else moment.astimezone()
+    return moment.astimezone(UTC)
+
+
+def word_of(*words: str) -> Value:
+    def text(given: str) -> str:
+        if given.lower() in words:
+            return given.lower()
+        near = get_close_matches(given.lower(), words, n=1)
+        meant = f": did you mean {near[0]}?" if near else ""
+        raise BadInput(f'"{given}" is none of {", ".join(words)}{meant}')
+
+    return Value("one of " + ", ".join(words), text, str, words)
+
+
+def _undo_id(text: str) -> int | None:
+    return None if text.lower() == "last" else _positive(text)
+
+
+def _join(render: Callable[[Any], str]) -> Callable[[Any], str]:
+    return lambda values: ", ".join(render(value) for value in values)
+
+
+PRESENCE: Final = Presence()
+TEXT: Final = Value("a text ('...')", _some_text, literal)
+NUMBER: Final = Value("a whole number", _positive, str)
+NUMBERS: Final = Several("a whole number", _positive, _join(str))
+TABLES: Final = Relations("a table", _some_text, _join(literal))
+TIME: Final = Value(f"a time ({_TIMES})", _moment, lambda moment: literal(moment.isoformat()))
+WHERE: Final = Conditions("conditions", _conditions, filters.render)
+UNDO_ID: Final = Value(
+    "the number of an undo, or LAST", _undo_id, lambda number: str(number or "LAST")
+)

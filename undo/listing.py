@@ -1,0 +1,367 @@
+"""What the log holds, for SHOW: sessions, tags, transactions, changes, gaps, undos.
+
+Newest first, at most `limit` rows and one more, which says that there are others. Conditions go to
+the columns that have an index (at, xid, tag, pid) as they are. Not: what an undo would do of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from undo import filters
+from undo.database import Database
+from undo.errors import BadFilter, NotInstalled
+from undo.filters import Condition
+from undo.request import Selection
+from undo.stages.select import SESSION_OF, Chosen, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which records; what is given combines with AND. `at` is bounded row by row."""
+
+    session: str | None = None
+    tag: str | None = None
+    xids: tuple[int, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    tables: tuple[str, ...] = ()
+    role: str | None = None
+    application: str | None = None
+    statement: str | None = None
+    where: tuple[Condition, ...] = ()
+    limit: int = 100
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the indexes find it without a bound on time."""
+        return bool(self.session or self.tag or self.xids or self.since)
+
+
+# -- from a filter to conditions -------------------------------------------------------------------
+
+
+async def chosen_by(db: Database, wanted: Filter) -> Chosen:
+    """Raises NotInstalled, and UsageError where a name is not known."""
+    if not await db.fetchval("SELECT to_regclass('hotrollback.change') IS NOT NULL"):
+        raise NotInstalled
+    by_name = Selection(
+        session=wanted.session,
+        tag=wanted.tag,
+        tables=wanted.tables,
+        role=wanted.role,
+        application=wanted.application,
+    )
+    chosen = Chosen() if by_name.empty else await resolve(db, by_name)
+    if wanted.xids:
+        given = chosen.given(list(wanted.xids))
+        bounds = f"{chosen.given(min(wanted.xids))} AND {chosen.given(max(wanted.xids))}"
+        chosen.both(f"c.xid = ANY ({given}::int8[]) AND c.xid BETWEEN {bounds}")
+    if wanted.since is not None and wanted.until is not None and wanted.since > wanted.until:
+        raise BadFilter(f"the window ends ({wanted.until}) before it begins ({wanted.since})")
+    if wanted.since is not None:
+        chosen.both(f"c.at >= {chosen.given(wanted.since)}::timestamptz")
+    if wanted.until is not None:
+        chosen.both(f"c.at <= {chosen.given(wanted.until)}::timestamptz")
+    if wanted.statement is not None:
+        pattern = f"{chosen.given(_pattern(wanted.statement))}::text"
+        by_text = (
+            "c.fingerprint IN (SELECT s.fingerprint FROM hotrollback.statement s"
+            f" WHERE s.text ILIKE {pattern})"
+        )
+        chosen.changes.append(by_text)
+        chosen.gaps.append(f"{by_text} OR c.statement ILIKE {pattern}")
+    if wanted.where:
+        chosen.changes += filters.sql(wanted.where, chosen.given)
+        chosen.gaps.append("false")  # a gap has no images
+    chosen.both("true")
+    return chosen
+
+
+def _pattern(text: str) -> str:
+    return text if "%" in text or "_" in text else f"%{text}%"
+
+
+# The newest records are in the newest partitions: look there first, and further back only if there
+# are not enough.
+_LOOK_BACK: Final = (timedelta(minutes=10), timedelta(hours=6), timedelta(days=3))
+
+
+async def _newest(db: Database, wanted: Filter, query: str, **parts: str) -> Sequence[Any]:
+    """Rows of a query with {changes} and {gaps} conditions, newest first."""
+    spans: list[timedelta | None] = [None] if wanted.narrow else [*_LOOK_BACK, None]
+    rows: Sequence[Any] = []
+    for span in spans:
+        chosen = await chosen_by(db, wanted)
+        if span is not None:
+            end = f"coalesce({chosen.given(wanted.until)}::timestamptz, clock_timestamp())"
+            chosen.both(f"c.at >= {end} - {chosen.given(span)}::interval")
+        rows = await db.fetch(
+            query.format(
+                changes=chosen.where,
+                gaps=chosen.gaps_where,
+                limit=chosen.given(wanted.limit + 1),
+                **parts,
+            ),
+            *chosen.args,
+        )
+        if len(rows) > wanted.limit:
+            break
+    return rows
+
+
+# -- names and texts that records stand for --------------------------------------------------------
+
+_ROLE: Final = "(SELECT r.rolname::text FROM pg_roles r WHERE r.oid = c.role)"
+_STATEMENT: Final = (
+    "(SELECT s.text FROM hotrollback.statement s WHERE s.fingerprint = c.fingerprint)"
+)
+_UNDONE: Final = (
+    "(SELECT d.undo FROM hotrollback.undone d JOIN hotrollback.undo u ON u.id = d.undo"
+    " WHERE d.xid = c.xid AND d.lsn = c.lsn AND u.redone_by IS NULL LIMIT 1)"
+)
+
+
+def _relation(oid: str) -> str:
+    """The name that it has, or had last."""
+    return (
+        "coalesce((SELECT format('%I.%I', n.nspname, k.relname) FROM pg_class k"
+        f" JOIN pg_namespace n ON n.oid = k.relnamespace WHERE k.oid = {oid}),"
+        f" (SELECT r.name FROM hotrollback.relation r WHERE r.relid = {oid}"
+        f" ORDER BY r.seen DESC LIMIT 1), {oid}::text)"
+    )
+
+
+_STALE: Final = """(
+    SELECT DISTINCT ON (h.xid, h.relid) h.lsn, h.xid, h.at, h.pid, h.role, h.tag, h.fingerprint,
+           h.relid, h.new_relid, h.before, h.after, 'stale_catalog' AS reason,
+           NULL::text AS statement
+      FROM hotrollback.change h WHERE h.stale ORDER BY h.xid, h.relid, h.lsn)"""
+
+
+# -- SHOW CHANGES ----------------------------------------------------------------------------------
+
+_CHANGES: Final = """
+SELECT c.at, c.xid, {session} AS session, c.tag, {role} AS role,
+       CASE c.op WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' ELSE 'delete' END AS op,
+       CASE WHEN c.new_relid IS NULL THEN {relation} ELSE {relation} || ' -> ' || {moved} END
+           AS relation,
+       c.before::text AS before, c.after::text AS after, {statement} AS statement,
+       {undone} AS undone
+  FROM (SELECT c.* FROM hotrollback.change c WHERE {changes} ORDER BY c.lsn DESC LIMIT {limit}) c
+ ORDER BY c.lsn DESC
+"""
+
+
+async def changes(db: Database, wanted: Filter) -> Sequence[Any]:
+    return await _newest(
+        db,
+        wanted,
+        _CHANGES,
+        session=SESSION_OF,
+        role=_ROLE,
+        relation=_relation("c.relid"),
+        moved=_relation("c.new_relid"),
+        statement=_STATEMENT,
+        undone=_UNDONE,
+    )
+
+
+# -- SHOW GAPS -------------------------------------------------------------------------------------
+
+_GAPS: Final = """
+SELECT c.at, c.xid, {session} AS session, c.tag, {role} AS role, {relation} AS relation, c.reason,
+       coalesce(c.statement, {statement}) AS statement
+  FROM (SELECT c.lsn, c.at, c.xid, c.pid, c.role, c.tag, c.fingerprint, c.relid, c.reason,
+               c.statement
+          FROM hotrollback.gap c WHERE {gaps}
+         UNION ALL
+        SELECT c.lsn, c.at, c.xid, c.pid, c.role, c.tag, c.fingerprint, c.relid, c.reason,
+               c.statement
+          FROM {stale} c WHERE {changes}
+         ORDER BY lsn DESC LIMIT {limit}) c
+ ORDER BY c.lsn DESC
+"""
+
+
+async def gaps(db: Database, wanted: Filter) -> Sequence[Any]:
+    return await _newest(
+        db,
+        wanted,
+        _GAPS,
+        session=SESSION_OF,
+        role=_ROLE,
+        relation=_relation("c.relid"),
+        statement=_STATEMENT,
+        stale=_STALE,
+    )
+
+
+# -- SHOW TRANSACTIONS -----------------------------------------------------------------------------
+
+_XIDS: Final = """
+SELECT m.xid
+  FROM (SELECT c.xid, c.lsn FROM hotrollback.change c WHERE {changes}
+         UNION ALL
+        SELECT c.xid, c.lsn FROM hotrollback.gap c WHERE {gaps}) m
+ GROUP BY m.xid ORDER BY max(m.lsn) DESC LIMIT {limit}
+"""
+
+# Whole transactions, whatever the filter found of them: that is what `undo --xid` takes back.
+_TRANSACTIONS: Final = """
+WITH change AS MATERIALIZED (
+    SELECT c.* FROM hotrollback.change c WHERE c.xid = ANY ($1) AND c.xid BETWEEN $2 AND $3
+), gap AS MATERIALIZED (
+    SELECT c.* FROM hotrollback.gap c WHERE c.xid = ANY ($1)
+), record AS (
+    SELECT c.xid, c.lsn, c.at, c.pid, c.role, c.tag, c.relid, c.fingerprint, c.op::text,
+           NULL AS statement
+      FROM change c
+     UNION ALL
+    SELECT c.xid, c.lsn, c.at, c.pid, c.role, c.tag, c.relid, c.fingerprint, 'gap', c.statement
+      FROM gap c
+), first AS (
+    SELECT DISTINCT ON (c.xid) c.*, coalesce(c.statement, {statement}) AS text
+      FROM record c ORDER BY c.xid, c.lsn
+), counted AS (
+    SELECT c.xid, max(c.at) AS at, max(c.lsn) AS lsn,
+           count(*) FILTER (WHERE c.op = 'I') AS inserts,
+           count(*) FILTER (WHERE c.op = 'U') AS updates,
+           count(*) FILTER (WHERE c.op = 'D') AS deletes,
+           count(*) FILTER (WHERE c.op = 'gap') AS gaps,
+           string_agg(DISTINCT c.tag, ', ') AS tag, array_agg(DISTINCT c.relid) AS relids
+      FROM record c GROUP BY c.xid
+)
+SELECT n.at, n.xid, {session} AS session, n.tag, {role} AS role,
+       (SELECT s.application_name FROM hotrollback.session s
+         WHERE s.pid = c.pid AND s.started <= c.at AND (s.ended IS NULL OR s.ended >= c.at)
+         ORDER BY s.started DESC LIMIT 1) AS application,
+       (SELECT string_agg({relation}, ', ' ORDER BY {relation})
+          FROM unnest(n.relids) AS r(relid) WHERE r.relid IS NOT NULL) AS relations,
+       n.inserts, n.updates, n.deletes, n.gaps,
+       (SELECT string_agg(DISTINCT d.undo::text, ', ')
+          FROM hotrollback.undone d JOIN hotrollback.undo u ON u.id = d.undo
+         WHERE d.xid = n.xid AND u.redone_by IS NULL) AS undone,
+       (SELECT min(u.id) FROM hotrollback.undo u WHERE u.xid = n.xid) AS undo,
+       left(regexp_replace(c.text, '\\s+', ' ', 'g'), 200) AS statement
+  FROM counted n JOIN first c ON c.xid = n.xid
+ ORDER BY n.lsn DESC
+"""
+
+
+async def transactions(db: Database, wanted: Filter) -> Sequence[Any]:
+    xids = [row["xid"] for row in await _newest(db, wanted, _XIDS)]
+    if not xids:
+        return []
+    query = _TRANSACTIONS.format(
+        session=SESSION_OF, role=_ROLE, statement=_STATEMENT, relation=_relation("r.relid")
+    )
+    return await db.fetch(query, xids, min(xids), max(xids))
+
+
+# -- SHOW TAGS -------------------------------------------------------------------------------------
+
+_TAGS: Final = """
+WITH counted AS (
+    SELECT c.tag, c.xid, c.role, min(c.at) AS first, max(c.at) AS last,
+           count(*) FILTER (WHERE c.op = 'I') AS inserts,
+           count(*) FILTER (WHERE c.op = 'U') AS updates,
+           count(*) FILTER (WHERE c.op = 'D') AS deletes, 0::int8 AS gaps
+      FROM hotrollback.change c WHERE c.tag IS NOT NULL AND {changes}
+     GROUP BY c.tag, c.xid, c.role
+     UNION ALL
+    SELECT c.tag, c.xid, c.role, min(c.at), max(c.at), 0, 0, 0, count(*)
+      FROM hotrollback.gap c WHERE c.tag IS NOT NULL AND {gaps}
+     GROUP BY c.tag, c.xid, c.role
+), undone AS (
+    SELECT c.tag, count(*) AS undone
+      FROM hotrollback.undone d
+      JOIN hotrollback.undo u ON u.id = d.undo AND u.redone_by IS NULL
+      JOIN hotrollback.change c ON c.xid = d.xid AND c.lsn = d.lsn
+     WHERE c.tag IS NOT NULL AND {changes}
+     GROUP BY c.tag
+)
+SELECT c.tag, min(c.first) AS first, max(c.last) AS last,
+       string_agg(DISTINCT {role}, ', ') AS roles, count(DISTINCT c.xid) AS transactions,
+       sum(c.inserts)::int8 AS inserts, sum(c.updates)::int8 AS updates,
+       sum(c.deletes)::int8 AS deletes, sum(c.gaps)::int8 AS gaps,
+       coalesce(min(n.undone), 0) AS undone
+  FROM counted c LEFT JOIN undone n ON n.tag = c.tag
+ GROUP BY c.tag ORDER BY max(c.last) DESC LIMIT {limit}
+"""
+
+
+async def tags(db: Database, wanted: Filter) -> Sequence[Any]:
+    # A tag's figures are of its whole life, so the newest records are not enough.
+    chosen = await chosen_by(db, wanted)
+    query = _TAGS.format(
+        changes=chosen.where,
+        gaps=chosen.gaps_where,
+        role=_ROLE,
+        limit=chosen.given(wanted.limit + 1),
+    )
+    return await db.fetch(query, *chosen.args)
+
+
+# -- SHOW SESSIONS ---------------------------------------------------------------------------------
+
+_SESSIONS: Final = """
+SELECT s.pid, s.started, s.ended, s.role, s.application_name AS application,
+       s.client_addr AS address,
+       s.pid || '.' || (extract(epoch FROM s.started) * 1000000)::int8 AS session,
+       (SELECT string_agg(DISTINCT c.tag, ', ')
+          FROM hotrollback.change c
+         WHERE c.pid = s.pid AND c.at >= s.started AND (s.ended IS NULL OR c.at <= s.ended)) AS tags
+  FROM hotrollback.session s
+ WHERE {conditions}
+ ORDER BY s.started DESC LIMIT {limit}
+"""
+
+
+async def sessions(db: Database, wanted: Filter) -> Sequence[Any]:
+    """Sessions that wrote; `since` and `until` bound when they were open."""
+    given = Chosen()
+    await chosen_by(db, replace(wanted, since=None, until=None))
+    conditions = ["true"]
+    if wanted.session is not None:
+        pid, _, micros = wanted.session.partition(".")
+        conditions.append(
+            f"s.pid = {given.given(int(pid))} AND"
+            f" (extract(epoch FROM s.started) * 1000000)::int8 = {given.given(int(micros))}"
+        )
+    if wanted.role is not None:
+        conditions.append(f"s.role = {given.given(wanted.role)}")
+    if wanted.application is not None:
+        conditions.append(f"s.application_name = {given.given(wanted.application)}")
+    if wanted.since is not None:
+        conditions.append(
+            f"(s.ended IS NULL OR s.ended >= {given.given(wanted.since)}::timestamptz)"
+        )
+    if wanted.until is not None:
+        conditions.append(f"s.started <= {given.given(wanted.until)}::timestamptz")
+    if wanted.tag is not None:
+        conditions.append(
+            "EXISTS (SELECT FROM hotrollback.change c WHERE c.pid = s.pid AND c.at >= s.started"
+            f" AND (s.ended IS NULL OR c.at <= s.ended) AND c.tag = {given.given(wanted.tag)})"
+        )
+    query = _SESSIONS.format(
+        conditions=" AND ".join(conditions), limit=given.given(wanted.limit + 1)
+    )
+    return await db.fetch(query, *given.args)
+
+
+# -- SHOW UNDOS ------------------------------------------------------------------------------------
+
+_UNDOS: Final = """
+SELECT u.id, u.at, u.xid, u.by, u.redo_of, u.redone_by, u.request::text AS request,
+       u.report::text AS report
+  FROM hotrollback.undo u
+ WHERE ($1::timestamptz IS NULL OR u.at >= $1) AND ($2::timestamptz IS NULL OR u.at <= $2)
+ ORDER BY u.id DESC LIMIT $3
+"""
+
+
+async def undos(db: Database, wanted: Filter) -> Sequence[Any]:
+    await chosen_by(db, Filter())
+    return await db.fetch(_UNDOS, wanted.since, wanted.until, wanted.limit + 1)
