@@ -50,3 +50,4 @@ PARTITION_PREFIX: Final = "change_"
 # Taken by install, uninstall and upkeep; held shared by a proxy that serves the database.
 LOCK_INSTALL: Final = 0x686F74726F6C6C01
 LOCK_SERVING: Final = 0x686F74726F6C6C02
+LOCK_UNDO: Final = 0x686F74726F6C6C03

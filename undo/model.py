@@ -40,6 +40,14 @@ class Kind(StrEnum):
     SCHEMA = "schema"  # a column that the row needs was dropped
 
 
+class Resolution(StrEnum):
+    """What a policy does about a conflict."""
+
+    STOP = "stop"  # nothing is changed at all
+    DROP = "drop"  # this row stays as it is
+    OVERWRITE = "overwrite"  # this row becomes what it was, whatever it is now
+
+
 class Change(NamedTuple):
     """One row of the log without its images. `old` and `new` are (relation, tid)."""
 
@@ -53,6 +61,7 @@ class Change(NamedTuple):
     old_tid: Tid | None
     new_tid: Tid | None
     key: int | None
+    role: int
     selected: bool
     dead: bool  # undone, or an undo's own: it and its counterpart cancel each other out
 

@@ -174,9 +174,7 @@ def _ends(changes: Sequence[Change], row: _Row, version: Version | None) -> bool
     return _new(changes[row.members[-1]]) == version
 
 
-def _answered(
-    row: _Row, head: int, answers: Mapping[Link, Answer], doubts: list[Link]
-) -> bool:
+def _answered(row: _Row, head: int, answers: Mapping[Link, Answer], doubts: list[Link]) -> bool:
     link = (row.members[-1], head)
     answer = answers.get(link)
     if answer is None:

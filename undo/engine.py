@@ -1,0 +1,256 @@
+"""An undo from request to report: select, load, fold, check, policy, order, apply, verify, record.
+
+One transaction, and one path: a preview is the same, rolled back. Undos of a database wait for one
+another.
+"""
+
+from dataclasses import replace
+from typing import Any, Final
+
+from undo.database import Database, sqlstate
+from undo.errors import (
+    AlreadyRedone,
+    ForeignLog,
+    NotInstalled,
+    TooBusy,
+    UnknownPolicy,
+    UnknownUndo,
+    UsageError,
+)
+from undo.image import PINNED_SETTINGS
+from undo.install import system_identifier
+from undo.inverse import readable
+from undo.log import LOCK_UNDO
+from undo.model import Gap, Outcome
+from undo.policies import POLICIES
+from undo.report import Report, TableReport
+from undo.request import Selection, UndoRequest
+from undo.stages import select
+from undo.stages.apply import Planned, apply, plan
+from undo.stages.check import describe
+from undo.stages.fold import duplicates
+from undo.stages.load import matched, summarize
+from undo.stages.record import keep_report, record
+from undo.stages.resolve import Resolved, resolve_all
+from undo.stages.rows import Progress
+from undo.stages.settle import Settled, settle
+
+# A deadlock, a serialization failure, or a unique value that somebody took in the last moment.
+_RETRIED: Final = frozenset({"40P01", "40001", "23505"})
+_ATTEMPTS: Final = 3
+_READABLE_ROWS: Final = 100  # per table, in a preview
+
+_SETTINGS: Final = (
+    *PINNED_SETTINGS,
+    ("row_security", "off"),  # an error instead of rows that are silently not seen
+    ("statement_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("jit", "off"),
+    ("hotrollback.tag", ""),
+    ("client_min_messages", "warning"),
+)
+
+
+class _RolledBack(Exception):  # noqa: N818
+    """Ends the transaction without a trace; carries what is reported."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self.report = report
+
+
+def _silence(_stage: str, _done: int, _total: int) -> None:
+    """Nobody watches."""
+
+
+async def run(db: Database, request: UndoRequest, progress: Progress | None = None) -> Report:
+    """Undo what is selected: all of it, or nothing. Raises UndoError."""
+    if request.policy not in POLICIES:
+        raise UnknownPolicy(request.policy, ", ".join(POLICIES))
+    await _ready(db)
+    await summarize(db)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            async with db.transaction(isolation="read_committed"):
+                return await _attempt(db, request, progress or _silence)
+        except _RolledBack as end:
+            return end.report
+        except Exception as error:
+            if sqlstate(error) not in _RETRIED or attempt == _ATTEMPTS:
+                raise
+    raise TooBusy(_ATTEMPTS)
+
+
+async def redo(
+    db: Database,
+    undo_id: int | None,
+    *,
+    by: str,
+    dry_run: bool = False,
+    policy: str = "abort",
+    progress: Progress | None = None,
+) -> Report:
+    """Take an undo back, the last one that still stands if none is named. Raises UndoError."""
+    await _ready(db)
+    if undo_id is None:
+        undo_id = await db.fetchval(
+            "SELECT pg_catalog.max(id) FROM hotrollback.undo"
+            " WHERE redone_by IS NULL AND redo_of IS NULL"
+        )
+        if undo_id is None:
+            raise UsageError("there is no undo that could be redone")
+    request = UndoRequest(Selection(undo_id=undo_id), policy=policy, dry_run=dry_run, by=by)
+    return await run(db, request, progress)
+
+
+async def _ready(db: Database) -> None:
+    if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.meta') IS NOT NULL"):
+        raise NotInstalled
+    await _same_cluster(db)
+
+
+async def _same_cluster(db: Database) -> None:
+    row = await db.fetchrow(
+        "SELECT system_identifier, database::pg_catalog.int8 FROM hotrollback.meta"
+    )
+    here = await system_identifier(db)
+    oid = await db.fetchval(
+        "SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_database"
+        " WHERE datname = pg_catalog.current_database()"
+    )
+    if (row["system_identifier"], row["database"]) != (here, oid):
+        raise ForeignLog(row["system_identifier"], here)
+
+
+async def _attempt(db: Database, request: UndoRequest, progress: Progress) -> Report:
+    for name, value in _SETTINGS:
+        await db.fetchval("SELECT pg_catalog.set_config($1, $2, true)", name, value)
+    key: Any = LOCK_UNDO
+    await db.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
+    progress("select", 0, 0)
+    chosen = await select.resolve(db, request.selection)
+    if chosen.redo_of is not None:
+        await _not_redone_yet(db, chosen.redo_of)
+    changes = await matched(db, chosen)
+    live = [change for change in changes if change.selected]
+    report = Report(Outcome.DONE, selected_transactions=len({change.xid for change in live}))
+    if changes and not live:
+        raise _RolledBack(await _nothing_left(db, report, {change.xid for change in changes}))
+    gaps = await select.gaps(db, chosen)
+    if gaps and not request.accept_gaps:
+        raise _RolledBack(_stopped_by_gaps(report, gaps))
+    report = replace(report, gaps=gaps)
+    if not live:
+        nothing = replace(report, outcome=Outcome.NOTHING)
+        raise _RolledBack(nothing.with_message("nothing was recorded that could be undone"))
+    settled = await settle(db, chosen, progress)
+    resolved = await resolve_all(db, settled, request)
+    return await _carry_out(db, request, chosen.redo_of, settled, resolved, report, progress)
+
+
+async def _carry_out(
+    db: Database,
+    request: UndoRequest,
+    redo_of: int | None,
+    settled: Settled,
+    resolved: Resolved,
+    report: Report,
+    progress: Progress,
+) -> Report:
+    laid, loaded = settled.laid, settled.loaded
+    report = replace(
+        report,
+        selected_transactions=len({change.xid for change in loaded.selected}),
+        conflicts=await describe(
+            db, settled.tables, settled.parts, laid, loaded, resolved.obstacles
+        ),
+    )
+    if resolved.stopped:
+        raise _RolledBack(_stopped_by_conflicts(report))
+    planned, sequence = await plan(db, settled.tables, laid, resolved.colliding)
+    if request.dry_run:
+        report = replace(report, statements=await _statements(db, settled))
+    await apply(db, settled.tables, laid, planned, sequence, progress)
+    progress("record", 0, 0)
+    report = replace(report, tables=_tables(settled, planned, resolved))
+    done = [
+        loaded.changes[i]
+        for n, effect in enumerate(laid.effects)
+        if n not in resolved.dropped
+        for i in effect.changes
+    ]
+    done += [loaded.changes[i] for i in duplicates(loaded.changes) if loaded.changes[i].selected]
+    if done:
+        undo_id, xid = await record(db, request, redo_of, done)
+        report = replace(report, undo_id=undo_id, xid=xid)
+        await keep_report(db, undo_id, report.as_dict())
+    if request.dry_run:
+        preview = replace(report, outcome=Outcome.PREVIEW, undo_id=None, xid=None)
+        raise _RolledBack(preview)
+    return report
+
+
+async def _not_redone_yet(db: Database, undo_id: int) -> None:
+    row = await db.fetchrow(
+        "SELECT redo_of, redone_by FROM hotrollback.undo WHERE id = $1", undo_id
+    )
+    if row is None:
+        raise UnknownUndo(undo_id)
+    if row["redone_by"] is not None:
+        raise AlreadyRedone(undo_id, row["redone_by"])
+    if row["redo_of"] is not None:
+        raise UsageError(f"{undo_id} is itself a redo: select what it brought back, and undo that")
+
+
+async def _nothing_left(db: Database, report: Report, xids: set[int]) -> Report:
+    ids = await db.fetchval(
+        "SELECT pg_catalog.string_agg(DISTINCT u.id::pg_catalog.text, ', ')"
+        "  FROM hotrollback.undone d JOIN hotrollback.undo u ON u.id = d.undo"
+        " WHERE u.redone_by IS NULL AND d.xid = ANY ($1::pg_catalog.int8[])",
+        sorted(xids),
+    )
+    told = f"nothing is left to undo: undo {ids} did it" if ids else "nothing is left to undo"
+    return replace(report, outcome=Outcome.NOTHING).with_message(told)
+
+
+def _stopped_by_gaps(report: Report, gaps: tuple[Gap, ...]) -> Report:
+    told = (
+        f"{len(gaps)} gaps in the selection: what was not recorded would not be undone. Nothing was"
+        " changed. ACCEPT GAPS (--accept-gaps) undoes the rest"
+    )
+    return replace(report, outcome=Outcome.GAPS, gaps=gaps).with_message(told)
+
+
+def _stopped_by_conflicts(report: Report) -> Report:
+    told = f"{len(report.conflicts)} conflicts. Nothing was changed"
+    return replace(report, outcome=Outcome.CONFLICTS).with_message(told)
+
+
+async def _statements(db: Database, settled: Settled) -> tuple[str, ...]:
+    found: list[str] = []
+    for rows in settled.laid.rows.values():
+        lines = [row[0] for row in await db.fetch(readable(rows, _READABLE_ROWS + 1))]
+        found += lines[:_READABLE_ROWS]
+        if len(lines) > _READABLE_ROWS:
+            found.append(f"-- and more rows of {rows.family.name}")
+    return tuple(found)
+
+
+def _tables(
+    settled: Settled, planned: dict[int, Planned], resolved: Resolved
+) -> tuple[TableReport, ...]:
+    skipped: dict[int, int] = {}
+    for n in resolved.dropped:
+        root = settled.laid.roots[n]
+        if root is not None:
+            skipped[root] = skipped.get(root, 0) + 1
+    found = []
+    for root in sorted({*planned, *skipped}, key=lambda r: settled.tables.families[r].name):
+        name = settled.tables.families[root].name
+        if root in planned:
+            work = planned[root].work
+            line = TableReport(name, work.inserts, work.updates, work.deletes, skipped.get(root, 0))
+        else:
+            line = TableReport(name, skipped=skipped[root])
+        found.append(line)
+    return tuple(found)

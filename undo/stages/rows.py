@@ -1,0 +1,330 @@
+"""The rows of an undo, on the server: temporary tables that hold, typed and by the effect's number,
+what each row is to be (`want`), what the selection left (`ours`), and what it is now, locked
+(`now`).
+
+Everything after this works on sets. The tables go with the transaction.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final
+
+from undo.database import Database
+from undo.image import Column, compared, image, quote_ident, quote_literal, read_back, same
+from undo.log import DELETE, INSERT, UPDATE
+from undo.model import Change, Effect
+from undo.stages.load import Loaded, Partitions
+from undo.tables import Family, Tables, equal
+
+Progress = Callable[[str, int, int], None]
+
+# A name is used once in a session: what the driver has prepared must not meet another table.
+_serial: Final = count(1)
+
+
+@dataclass(slots=True, eq=False)
+class Rows:
+    """Of one family."""
+
+    family: Family
+    n: str  # the column with the effect's number: a name that the table itself has not
+    columns: tuple[Column, ...]  # those that all images have: what is compared and written
+    lost: tuple[str, ...]  # columns that images have and the table no longer has
+    uneven: bool  # images do not all have the same columns
+    effects: str
+    want: str = ""
+    ours: str = ""
+    now: str = ""
+
+    @property
+    def settable(self) -> tuple[Column, ...]:
+        """By an UPDATE: GENERATED ALWAYS AS IDENTITY takes no value there."""
+        return tuple(c for c in self.columns if c.written and c.identity != "a")
+
+    def differ(self, columns: Iterable[str], left: str, right: str) -> str:
+        """Whether two rows differ in these columns, byte by byte."""
+        by_name = {column.name: column for column in self.columns}
+        chosen = [by_name[name] for name in columns if name in by_name]
+        return f"NOT {same(chosen, left, right)}"
+
+    def text(self, alias: str) -> str:
+        """All of a row as one text."""
+        parts = ", ".join(compared(c, alias) for c in self.columns if c.written)
+        return f"ROW({parts})::pg_catalog.text"
+
+
+@dataclass(slots=True, eq=False)
+class Laid:
+    """All effects, and the rows of every family that still exists."""
+
+    effects: list[Effect]
+    ops: list[str]  # of each effect: what the undo has to do, as an op letter; '' is nothing
+    table: str
+    rows: dict[int, Rows] = field(default_factory=dict)  # by root
+    roots: list[int | None] = field(default_factory=list)  # of each effect; None: dropped
+
+
+def inverse_op(changes: Sequence[Change], effect: Effect) -> str:
+    was = changes[effect.first].op != INSERT
+    is_left = changes[effect.last].op != DELETE
+    if was:
+        return UPDATE if is_left else INSERT
+    return DELETE if is_left else ""
+
+
+_EFFECTS: Final = """
+CREATE TEMPORARY TABLE {table} (
+    n pg_catalog.int4 NOT NULL, root pg_catalog.oid, op pg_catalog."char",
+    first_part pg_catalog.oid, first_place pg_catalog.tid, first_relid pg_catalog.oid,
+    last_part pg_catalog.oid, last_place pg_catalog.tid,
+    tail_part pg_catalog.oid, tail_place pg_catalog.tid,
+    tail_relid pg_catalog.oid, tail_tid pg_catalog.tid,
+    later pg_catalog.bool, torn pg_catalog.bool, moved_on pg_catalog.bool,
+    active pg_catalog.bool DEFAULT true, mover pg_catalog.bool DEFAULT false
+) ON COMMIT DROP
+"""
+_FIELDS: Final = (
+    *("n", "root", "op", "first_part", "first_place", "first_relid", "last_part", "last_place"),
+    *("tail_part", "tail_place", "tail_relid", "tail_tid", "later", "torn", "moved_on"),
+)
+
+
+async def lay_out(
+    db: Database, tables: Tables, parts: Partitions, loaded: Loaded, effects: list[Effect]
+) -> Laid:
+    changes = loaded.changes
+    table = f"hotrollback_e{next(_serial)}"
+    laid = Laid(effects, [inverse_op(changes, effect) for effect in effects], f"pg_temp.{table}")
+    await db.execute(_EFFECTS.format(table=table))
+    records = []
+    for n, effect in enumerate(effects):
+        first, last, tail = changes[effect.first], changes[effect.last], changes[effect.tail]
+        root = tables.roots.get(tail.new_relid)
+        laid.roots.append(root)
+        if root is None or not laid.ops[n]:
+            continue
+        records.append((
+            *(n, root, laid.ops[n].encode(), first.part, first.place, first.relid),
+            *(last.part, last.place, tail.part, tail.place),
+            *(tail.new_relid, tail.new_tid if tail.op != DELETE else None),
+            *(effect.later is not None, effect.torn, effect.tail != effect.last),
+        ))  # fmt: skip
+    await db.copy_records_to_table(table, records=records, columns=_FIELDS, schema_name="pg_temp")
+    await db.execute(f"ANALYZE {laid.table}")
+    oldest = min((change.xid for change in loaded.selected), default=0)
+    for root in sorted({root for root in laid.roots if root is not None}):
+        rows = await _shape(db, tables.families[root], laid.table, parts, oldest)
+        await _typed(db, rows, parts)
+        laid.rows[root] = rows
+    return laid
+
+
+_ALTERED: Final = """
+SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                WHERE a.attrelid = $1 AND a.attnum > 0
+                  AND pg_catalog.age(a.xmin) <= pg_catalog.age(
+                      ($2::pg_catalog.int8 & 4294967295)::pg_catalog.text::pg_catalog.xid))
+"""
+
+
+async def _shape(
+    db: Database, family: Family, effects: str, parts: Partitions, oldest: int
+) -> Rows:
+    """Which columns the images have. Only where the table was altered since may they not be its
+    columns now, so that only then all images are looked at."""
+    names = {column.name for column in family.columns}
+    n = "hotrollback_n"
+    while n in names:
+        n += "_"
+    if not await db.fetchval(_ALTERED, family.root, oldest):
+        return Rows(family, n, family.columns, (), uneven=False, effects=effects)
+    shapes: list[frozenset[str]] = []
+    for part, side, image_column in (
+        ("first", "first_place", "before"),
+        ("last", "last_place", "after"),
+    ):
+        for oid, source in parts.items():
+            rows = await db.fetch(
+                f"SELECT DISTINCT ARRAY(SELECT k FROM pg_catalog.json_object_keys(c.{image_column})"
+                f" k ORDER BY 1) AS keys FROM {effects} e JOIN {source} c ON c.ctid = e.{side}"
+                f" WHERE e.root = $1 AND e.{part}_part = $2 AND c.{image_column} IS NOT NULL",
+                family.root,
+                oid,
+            )
+            shapes += [frozenset(row["keys"]) for row in rows]
+    everywhere = frozenset.intersection(*shapes) if shapes else frozenset(names)
+    anywhere = frozenset().union(*shapes)
+    virtual = {column.name for column in family.columns if column.virtual}
+    return Rows(
+        family,
+        n,
+        tuple(c for c in family.columns if c.name in everywhere or c.name in virtual),
+        tuple(sorted(anywhere - names)),
+        uneven=any((anywhere - shape) & names - virtual for shape in shapes),
+        effects=effects,
+    )
+
+
+async def _typed(db: Database, rows: Rows, parts: Partitions) -> None:
+    number = next(_serial)
+    rows.want = await _images(db, rows, parts, f"hotrollback_w{number}", "first", "before", "IU")
+    rows.ours = await _images(db, rows, parts, f"hotrollback_o{number}", "last", "after", "UD")
+    rows.now = f"pg_temp.hotrollback_n{number}"
+
+
+async def _images(
+    db: Database, rows: Rows, parts: Partitions, table: str, which: str, side: str, ops: str
+) -> str:
+    """A table of typed rows from the images of one side."""
+    listed = ", ".join(quote_literal(op) for op in ops)
+    queries = [
+        f"SELECT e.n AS {rows.n}, r.* FROM {rows.effects} e"
+        f" JOIN {source} c ON c.ctid = e.{which}_place"
+        f" CROSS JOIN LATERAL {read_back(rows.columns, f'c.{side}')} r"
+        f" WHERE e.root = {rows.family.root} AND e.{which}_part = {oid} AND e.op IN ({listed})"
+        for oid, source in parts.items()
+    ]
+    await db.execute(
+        f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS {' UNION ALL '.join(queries)};"
+        f"ANALYZE pg_temp.{table}"
+    )
+    return f"pg_temp.{table}"
+
+
+# -- what is there now ---------------------------------------------------------------------------
+
+
+async def lock(db: Database, laid: Laid, parts: Partitions, progress: Progress) -> None:
+    """Find and lock the row of each effect that has one, in the order of the keys."""
+    for done, rows in enumerate(laid.rows.values()):
+        progress("lock", done, len(laid.rows))
+        await db.execute(
+            f"CREATE TEMPORARY TABLE {rows.now.removeprefix('pg_temp.')} ("
+            "n pg_catalog.int4, relid pg_catalog.oid, tid pg_catalog.tid, image pg_catalog.json,"
+            " fits pg_catalog.bool) ON COMMIT DROP"
+        )
+        places = await _places(db, rows, parts)
+        key = rows.family.key
+        if key is not None and {c.name for c in rows.columns}.issuperset(key.columns):
+            await _lock_by_key(db, rows, places)
+        else:
+            await _lock_by_place(db, rows, places)
+        await db.execute(f"ANALYZE {rows.now}")
+
+
+async def _places(db: Database, rows: Rows, parts: Partitions) -> str:
+    """A FROM item with the rows as they were last recorded: the selection's own after-images, but
+    for those that others have changed since. What others deleted is nowhere."""
+    there = f"e.root = {rows.family.root} AND e.tail_tid IS NOT NULL"
+    if not await db.fetchval(
+        f"SELECT EXISTS (SELECT FROM {rows.effects} e WHERE {there} AND e.moved_on)"
+    ):
+        return rows.ours
+    table = f"hotrollback_p{next(_serial)}"
+    columns = ", ".join(f"o.{quote_ident(c.name)}" for c in rows.columns if not c.virtual)
+    own = (
+        f"SELECT o.{rows.n}{', ' if columns else ''}{columns} FROM {rows.ours} o"
+        f" JOIN {rows.effects} e ON e.n = o.{rows.n} WHERE {there} AND NOT e.moved_on"
+    )
+    queries = [
+        own,
+        *(
+            f"SELECT e.n, r.* FROM {rows.effects} e JOIN {source} c ON c.ctid = e.tail_place"
+            f" CROSS JOIN LATERAL {read_back(rows.columns, 'c.after')} r"
+            f" WHERE {there} AND e.moved_on AND e.tail_part = {oid} AND e.op IN ('U', 'D')"
+            for oid, source in parts.items()
+        ),
+    ]
+    await db.execute(
+        f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS {' UNION ALL '.join(queries)};"
+        f"ANALYZE pg_temp.{table}"
+    )
+    return f"pg_temp.{table}"
+
+
+def _found(rows: Rows) -> str:
+    """The select list of what is put into `now`: t is the row, o what the selection left."""
+    picture = image(rows.family.columns, "t", safe_settings=True)
+    return f"t.tableoid, t.ctid, {picture}, {same(rows.columns, 't', 'o')}"
+
+
+async def _lock_by_key(db: Database, rows: Rows, places: str) -> None:
+    family = rows.family
+    key = family.key
+    if key is None:
+        raise AssertionError("a family without a key")
+    order = ", ".join(f"k.{quote_ident(name)}" for name in key.columns)
+    await db.execute(
+        f"INSERT INTO {rows.now} SELECT k.{rows.n}, {_found(rows)}"
+        f"  FROM {places} k JOIN {rows.ours} o ON o.{rows.n} = k.{rows.n}"
+        f"  JOIN {family.source} t ON {equal(key.columns, key.operators, 't', 'k')}"
+        f" ORDER BY {order} FOR UPDATE OF t"
+    )
+
+
+async def _lock_by_place(db: Database, rows: Rows, places: str) -> None:
+    """Without a key a row is where the log says; or, if the table was rewritten since, it is any
+    row that is the same, as often as there are such."""
+    heaps = rows.family.heaps
+    for relid in heaps:
+        source = f"ONLY {heaps[relid].name}"
+        await db.execute(
+            f"INSERT INTO {rows.now} SELECT e.n, {_found(rows)}"
+            f"  FROM {rows.effects} e JOIN {places} k ON k.{rows.n} = e.n"
+            f"  JOIN {rows.ours} o ON o.{rows.n} = e.n"
+            f"  JOIN {source} t ON t.ctid = e.tail_tid"
+            f" WHERE e.root = {rows.family.root} AND e.tail_relid = {relid}"
+            f"   AND {same(rows.columns, 't', 'k')}"
+            f" ORDER BY e.tail_tid FOR UPDATE OF t"
+        )
+    missing = (
+        f"SELECT k.{rows.n} AS n, {rows.text('k')} AS content FROM {places} k"
+        f" WHERE k.{rows.n} NOT IN (SELECT m.n FROM {rows.now} m)"
+    )
+    if not await db.fetchval(f"SELECT EXISTS ({missing})"):
+        return
+    matches = await db.fetch(
+        f"WITH missing AS (SELECT x.n, x.content, pg_catalog.row_number() OVER"
+        f"      (PARTITION BY x.content ORDER BY x.n) AS nth FROM ({missing}) x),"
+        f" there AS (SELECT x.relid, x.tid, x.content, pg_catalog.row_number() OVER"
+        f"      (PARTITION BY x.content ORDER BY x.tid) AS nth FROM ("
+        f"      SELECT t.tableoid AS relid, t.ctid AS tid, {rows.text('t')} AS content"
+        f"        FROM {rows.family.source} t"
+        f"       WHERE (t.tableoid, t.ctid) NOT IN (SELECT m.relid, m.tid FROM {rows.now} m)) x)"
+        f" SELECT m.n, t.relid::pg_catalog.int8 AS relid, t.tid FROM missing m"
+        f"   JOIN there t ON t.content = m.content AND t.nth = m.nth"
+    )
+    for relid in heaps:
+        here = [match for match in matches if match["relid"] == relid]
+        await db.execute(
+            f"INSERT INTO {rows.now} SELECT f.n, {_found(rows)}"
+            f"  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int4[]),"
+            f"       pg_catalog.unnest($2::pg_catalog.tid[])) AS f(n, tid)"
+            f"  JOIN {rows.ours} o ON o.{rows.n} = f.n"
+            f"  JOIN ONLY {heaps[relid].name} t ON t.ctid = f.tid ORDER BY f.tid FOR UPDATE OF t",
+            [match["n"] for match in here],
+            [match["tid"] for match in here],
+        )
+
+
+async def unchanged(db: Database, rows: Rows) -> list[int]:
+    """Effects that changed nothing after all: a row that was put back by the selection itself."""
+    found = await db.fetch(
+        f"SELECT w.{rows.n} FROM {rows.want} w JOIN {rows.ours} o ON o.{rows.n} = w.{rows.n}"
+        f" WHERE {same(rows.columns, 'w', 'o')}"
+    )
+    return [row[0] for row in found]
+
+
+async def set_aside(db: Database, laid: Laid, numbers: Iterable[int]) -> None:
+    """These effects are not applied."""
+    await db.execute(
+        f"UPDATE {laid.table} SET active = false WHERE n = ANY ($1::pg_catalog.int4[])",
+        sorted(numbers),
+    )
+
+
+def heaps_of(rows: Mapping[int, Rows]) -> dict[int, Rows]:
+    """The rows of a family by each of its tables."""
+    return {relid: one for one in rows.values() for relid in one.family.heaps}

@@ -1,0 +1,291 @@
+"""What the catalog says now of the tables that an undo touches: columns, keys, triggers.
+
+A *family* is a partitioned table with all its partitions, or a single table: keys are unique there,
+and rows move inside of it. Inheritance children are families of their own.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from undo.database import Database
+from undo.image import COLUMNS_SQL, Column, quote_ident, read_columns
+from undo.log import CAPTURE_TRIGGER
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """A unique index over plain columns, without a predicate."""
+
+    name: str
+    relid: int
+    columns: tuple[str, ...]
+    operators: tuple[str, ...]  # that tell equal values, as OPERATOR(schema.sign)
+    primary: bool
+    immediate: bool  # not deferrable: enforced row by row
+    nulls_distinct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    name: str
+    child: int
+    child_name: str  # a FROM item
+    child_heaps: frozenset[int]
+    child_columns: tuple[str, ...]
+    parent: int
+    parent_name: str  # a FROM item
+    parent_columns: tuple[str, ...]
+    operators: tuple[str, ...]  # parent's value on the left
+    deferrable: bool
+    on_delete: (
+        str  # pg_constraint.confdeltype: a no action, r restrict, c cascade, n null, d default
+    )
+    on_update: str
+    full: bool  # MATCH FULL
+    temporal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Heap:
+    """A table that holds rows, or the partitioned one above it."""
+
+    relid: int
+    name: str  # schema and name, quoted where they must be
+    capture: str  # pg_trigger.tgenabled of the capture trigger, '' where there is none
+    acting: tuple[str, ...]  # triggers and rules of users that would act in an ordinary session
+    always: tuple[str, ...]  # those that act in a replica's session, too
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    root: int
+    name: str
+    partitioned: bool
+    columns: tuple[Column, ...]
+    heaps: Mapping[int, Heap]  # with the root, and without what is foreign
+    uniques: tuple[Unique, ...]
+
+    @property
+    def source(self) -> str:
+        """As a FROM item: all of its rows and nobody else's."""
+        return self.name if self.partitioned else f"ONLY {self.name}"
+
+    @property
+    def key(self) -> Unique | None:
+        return next((u for u in self.uniques if u.primary and u.relid == self.root), None)
+
+    @property
+    def key_columns(self) -> tuple[Column, ...]:
+        by_name = {column.name: column for column in self.columns}
+        return tuple(by_name[name] for name in self.key.columns) if self.key else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    families: Mapping[int, Family]  # by root
+    roots: Mapping[int, int]  # relation -> root of its family; a dropped one is not in it
+    foreign_keys: tuple[ForeignKey, ...]  # all whose parent or child is among the families
+
+    def family_of(self, relid: int) -> Family | None:
+        root = self.roots.get(relid)
+        return self.families[root] if root is not None else None
+
+
+_ROOTS: Final = """
+WITH RECURSIVE up(relid, oid) AS (
+    SELECT c.oid, c.oid FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1::pg_catalog.oid[])
+    UNION ALL
+    SELECT u.relid, i.inhparent
+      FROM up u
+      JOIN pg_catalog.pg_class c ON c.oid = u.oid AND c.relispartition
+      JOIN pg_catalog.pg_inherits i ON i.inhrelid = u.oid
+)
+SELECT u.relid::pg_catalog.int8 AS relid, u.oid::pg_catalog.int8 AS root
+  FROM up u JOIN pg_catalog.pg_class c ON c.oid = u.oid AND NOT c.relispartition
+"""
+
+_MEMBERS: Final = """
+WITH RECURSIVE down(root, oid) AS (
+    SELECT r, r FROM pg_catalog.unnest($1::pg_catalog.oid[]) r
+    UNION ALL
+    SELECT d.root, i.inhrelid
+      FROM down d
+      JOIN pg_catalog.pg_inherits i ON i.inhparent = d.oid
+      JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition
+)
+SELECT d.root::pg_catalog.int8 AS root, d.oid::pg_catalog.int8 AS relid,
+       c.relkind::pg_catalog.text AS kind,
+       pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
+       COALESCE((SELECT t.tgenabled::pg_catalog.text FROM pg_catalog.pg_trigger t
+                  WHERE t.tgrelid = c.oid AND t.tgname = $2), '') AS capture,
+       a.acting, a.always
+  FROM down d
+  JOIN pg_catalog.pg_class c ON c.oid = d.oid AND c.relkind IN ('r', 'p')
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ CROSS JOIN LATERAL (
+       -- INSERT, DELETE, UPDATE are bits 4, 8 and 16 of tgtype (src/include/catalog/pg_trigger.h).
+       SELECT COALESCE(pg_catalog.array_agg(x.name) FILTER (WHERE x.enabled IN ('O', 'A')), '{}')
+                  AS acting,
+              COALESCE(pg_catalog.array_agg(x.name) FILTER (WHERE x.enabled IN ('R', 'A')), '{}')
+                  AS always
+         FROM (SELECT t.tgname::pg_catalog.text AS name, t.tgenabled AS enabled
+                 FROM pg_catalog.pg_trigger t
+                WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+                  AND t.tgname !~ '^hotrollback_' AND t.tgtype & 28 <> 0
+               UNION ALL
+               SELECT r.rulename::pg_catalog.text, r.ev_enabled
+                 FROM pg_catalog.pg_rewrite r
+                WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN') x) AS a
+"""
+
+_UNIQUES: Final = """
+SELECT i.indrelid::pg_catalog.int8 AS relid, x.relname AS name, i.indisprimary AS is_primary,
+       i.indimmediate AS immediate, NOT i.indnullsnotdistinct AS nulls_distinct,
+       pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY k.ord) AS columns,
+       pg_catalog.array_agg(e.operator ORDER BY k.ord) AS operators
+  FROM pg_catalog.pg_index i
+  JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+ CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[], i.indclass::pg_catalog.oid[])
+       WITH ORDINALITY AS k(attnum, opclass, ord)
+  JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+ CROSS JOIN LATERAL (
+       SELECT pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) AS operator
+         FROM pg_catalog.pg_amop p
+         JOIN pg_catalog.pg_operator o ON o.oid = p.amopopr
+         JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+        WHERE p.amopfamily = c.opcfamily AND p.amoplefttype = c.opcintype
+          AND p.amoprighttype = c.opcintype AND p.amopstrategy = 3) AS e
+ WHERE i.indrelid = ANY ($1::pg_catalog.oid[]) AND i.indisunique AND i.indisvalid
+   AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint o
+                    WHERE o.conindid = i.indexrelid AND o.contype = 'x')
+ GROUP BY i.indrelid, i.indexrelid, x.relname, i.indisprimary, i.indimmediate,
+          i.indnullsnotdistinct, i.indnkeyatts
+HAVING pg_catalog.count(*) = i.indnkeyatts
+ ORDER BY i.indisprimary DESC, i.indexrelid
+"""
+
+_FOREIGN_KEYS: Final = """
+SELECT k.conname AS name, k.conrelid::pg_catalog.int8 AS child,
+       k.confrelid::pg_catalog.int8 AS parent,
+       (SELECT CASE WHEN c.relkind = 'p' THEN '' ELSE 'ONLY ' END
+               || pg_catalog.format('%I.%I', n.nspname, c.relname)
+          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.oid = k.conrelid) AS child_name,
+       (SELECT CASE WHEN c.relkind = 'p' THEN '' ELSE 'ONLY ' END
+               || pg_catalog.format('%I.%I', n.nspname, c.relname)
+          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.oid = k.confrelid) AS parent_name,
+       ARRAY(SELECT t.relid::pg_catalog.oid::pg_catalog.int8
+               FROM pg_catalog.pg_partition_tree(k.conrelid) t)
+       || k.conrelid::pg_catalog.int8 AS child_heaps,
+       ARRAY(SELECT a.attname::pg_catalog.text
+               FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY u(attnum, ord)
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum
+              ORDER BY u.ord) AS child_columns,
+       ARRAY(SELECT a.attname::pg_catalog.text
+               FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY u(attnum, ord)
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.attnum
+              ORDER BY u.ord) AS parent_columns,
+       ARRAY(SELECT pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+               FROM pg_catalog.unnest(k.conpfeqop) WITH ORDINALITY u(op, ord)
+               JOIN pg_catalog.pg_operator o ON o.oid = u.op
+               JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+              ORDER BY u.ord) AS operators,
+       k.condeferrable AS deferrable, k.confdeltype::pg_catalog.text AS on_delete,
+       k.confupdtype::pg_catalog.text AS on_update, k.confmatchtype = 'f' AS is_full,
+       COALESCE(pg_catalog.to_jsonb(k) ->> 'conperiod', 'false') = 'true' AS temporal
+  FROM pg_catalog.pg_constraint k
+ WHERE k.contype = 'f' AND k.conparentid = 0
+   AND (k.conrelid = ANY ($1::pg_catalog.oid[]) OR k.confrelid = ANY ($1::pg_catalog.oid[]))
+ ORDER BY k.oid
+"""
+
+
+async def look_up(db: Database, relids: Collection[int]) -> Tables:
+    """Of these relations, as far as they still exist."""
+    roots: dict[int, int] = {
+        row["relid"]: row["root"] for row in await db.fetch(_ROOTS, list(relids))
+    }
+    tops = sorted(set(roots.values()))
+    columns = read_columns([tuple(row) for row in await db.fetch(COLUMNS_SQL, tops)])
+    members = await db.fetch(_MEMBERS, tops, CAPTURE_TRIGGER)
+    heaps: dict[int, dict[int, Heap]] = {}
+    kinds: dict[int, str] = {}
+    for row in members:
+        kinds[row["relid"]] = row["kind"]
+        roots[row["relid"]] = row["root"]
+        heaps.setdefault(row["root"], {})[row["relid"]] = Heap(
+            row["relid"],
+            row["name"],
+            row["capture"],
+            tuple(row["acting"]),
+            tuple(row["always"]),
+        )
+    everything = sorted(kinds)
+    uniques = [
+        Unique(
+            row["name"],
+            row["relid"],
+            tuple(row["columns"]),
+            tuple(row["operators"]),
+            row["is_primary"],
+            row["immediate"],
+            row["nulls_distinct"],
+        )
+        for row in await db.fetch(_UNIQUES, everything)
+    ]
+    families = {
+        root: Family(
+            root,
+            heaps[root][root].name,
+            kinds[root] == "p",
+            columns.get(root, ()),
+            heaps[root],
+            _own(uniques, root, roots),
+        )
+        for root in tops
+        if root in heaps
+    }
+    roots = {relid: root for relid, root in roots.items() if root in families}
+    return Tables(families, roots, await _foreign_keys(db, everything))
+
+
+def _own(uniques: Iterable[Unique], root: int, roots: Mapping[int, int]) -> tuple[Unique, ...]:
+    """Those of the whole family, and those of single partitions that say something more."""
+    of_root = [u for u in uniques if u.relid == root]
+    said = {u.columns for u in of_root}
+    more = [u for u in uniques if u.relid != root and roots[u.relid] == root]
+    return (*of_root, *(u for u in more if u.columns not in said))
+
+
+async def _foreign_keys(db: Database, relids: list[int]) -> tuple[ForeignKey, ...]:
+    return tuple(
+        ForeignKey(
+            name=row["name"],
+            child=row["child"],
+            child_name=row["child_name"],
+            child_heaps=frozenset(row["child_heaps"]),
+            child_columns=tuple(row["child_columns"]),
+            parent=row["parent"],
+            parent_name=row["parent_name"],
+            parent_columns=tuple(row["parent_columns"]),
+            operators=tuple(row["operators"]),
+            deferrable=row["deferrable"],
+            on_delete=row["on_delete"],
+            on_update=row["on_update"],
+            full=row["is_full"],
+            temporal=row["temporal"],
+        )
+        for row in await db.fetch(_FOREIGN_KEYS, relids)
+    )
+
+
+def equal(columns: Iterable[str], operators: Iterable[str], left: str, right: str) -> str:
+    """Whether two rows (aliases) have the same values in these columns, by their own operators."""
+    return " AND ".join(
+        f"{left}.{quote_ident(column)} {operator} {right}.{quote_ident(column)}"
+        for column, operator in zip(columns, operators, strict=True)
+    )
