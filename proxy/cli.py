@@ -65,12 +65,28 @@ def doctor(args: Arguments) -> int:
 
 def _direct(work: Any) -> int:
     from proxy import direct
+    from proxy.asking import NobodyToAsk
 
     try:
         return int(asyncio.run(work))
-    except direct.NobodyToAsk as error:
+    except NobodyToAsk as error:
         return failed(error, USAGE)
     except direct.FAILURES as error:
+        return failed(error)
+
+
+def remote(args: Arguments) -> int:
+    """A command of the admin console."""
+    from proxy import remote as commands
+    from proxy.asking import NobodyToAsk
+
+    if commands.selects_nothing(args.command, args):
+        args.parser.error("say what to undo: " + ", ".join(commands.selector_flags(args.command)))
+    try:
+        return commands.run(settings_of(args), args.command, args)
+    except NobodyToAsk as error:
+        return failed(error, USAGE)
+    except commands.FAILURES as error:
         return failed(error)
 
 
@@ -130,7 +146,38 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--yes", action="store_true", help="do not ask")
     made = command("serve", serve, "be the proxy")
     _settings(made, *(row.name for row in ROWS.values() if row.flag))
+    _remote_commands(commands)
     return top
+
+
+def _remote_commands(to: Any) -> None:
+    """Those of the admin console, as its table has them."""
+    from proxy import remote as flags
+
+    for word, members in flags.families().items():
+        if len(members) == 1:
+            _remote_command(to, word, members[0])
+            continue
+        told = members[0].help if word == "show" else f"{word} {' or '.join(_last(members))}"
+        family = to.add_parser(
+            word, help=f"{word} {'|'.join(_last(members))}", description=told, allow_abbrev=False
+        )
+        inner = family.add_subparsers(metavar=word.upper(), required=True)
+        for member, last in zip(members, _last(members), strict=True):
+            _remote_command(inner, last, member)
+
+
+def _last(members: Sequence[Any]) -> list[str]:
+    return [member.words[-1].lower() for member in members]
+
+
+def _remote_command(to: Any, name: str, command: Any) -> None:
+    from proxy import remote as flags
+
+    made = to.add_parser(name, help=command.help, description=command.help, allow_abbrev=False)
+    _settings(made, "admin")
+    flags.add_flags(made, command)
+    made.set_defaults(run=remote, command=command, parser=made)
 
 
 def _settings(to: argparse.ArgumentParser, *names: str) -> None:

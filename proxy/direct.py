@@ -12,6 +12,7 @@ import asyncpg
 from rich.console import Console
 
 from config import Settings
+from proxy.asking import confirmed
 from proxy.net import operator
 from undo import doctor as checks
 from undo.doctor import Finding
@@ -86,25 +87,6 @@ def _print_findings(out: Console, findings: Sequence[Finding]) -> None:
         out.print(f"{finding.subject}: {finding.text}", markup=False)
         if finding.remedy:
             out.print(f"        {finding.remedy}", markup=False, style="dim")
-
-
-class NobodyToAsk(Exception):
-    """It has to be confirmed, and there is no terminal: say --yes to go on without being asked"""
-
-    def __str__(self) -> str:
-        return str(self.__doc__)
-
-
-def confirmed(question: str) -> bool:
-    """Ask on the terminal. Raises NobodyToAsk where there is none."""
-    if not sys.stdin.isatty():
-        raise NobodyToAsk
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() in {"y", "yes"}:
-        return True
-    sys.stderr.write("Nothing was changed.\n")
-    return False
 
 
 # What ends a command with a message and exit status 1.

@@ -8,8 +8,7 @@ from typing import Final
 
 from proxy.admin import values
 from proxy.admin.values import Several, Value
-
-POLICIES: Final = ("abort", "skip", "force")
+from undo.policies import POLICIES
 
 
 @dataclass(frozen=True, slots=True)

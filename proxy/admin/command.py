@@ -58,5 +58,15 @@ class Command:
         ]
         return " ".join(said)
 
+    @property
+    def wrapped_syntax(self) -> str:
+        """The same in lines that fit a terminal beside something else."""
+        lines = [""]
+        for part in self.syntax.replace(" [", "\0[").split("\0"):
+            if len(lines[-1]) + len(part) > 60:
+                lines.append("   ")
+            lines[-1] += f" {part}" if lines[-1] else part
+        return "\n".join(lines)
+
     def columns_of(self, values: Mapping[str, Any]) -> tuple[Column, ...]:
         return self.json_columns if values.get(AS_JSON.field) else self.columns

@@ -4,7 +4,7 @@ For every kind: what `text` reads, `render` writes so that `read` gives the same
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from difflib import get_close_matches
@@ -175,6 +175,19 @@ def instant(moment: Moment, zone: tzinfo | None, now: datetime) -> datetime:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone) if zone else moment.astimezone()
     return moment.astimezone(UTC)
+
+
+def window(
+    values: Mapping[str, Any], zone: tzinfo, now: datetime, tell: Callable[[str], None]
+) -> dict[str, datetime]:
+    """FROM and TO as instants; those that brought no zone are echoed."""
+    found = {}
+    for name in ("since", "until"):
+        if name in values:
+            found[name] = instant(values[name], zone, now)
+            if values[name].tzinfo is None:
+                tell(f"{'FROM' if name == 'since' else 'TO'} {found[name]:%Y-%m-%d %H:%M:%S} UTC")
+    return found
 
 
 def word_of(*words: str) -> Value:

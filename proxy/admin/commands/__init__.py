@@ -12,7 +12,7 @@ from proxy.admin.table import TEXT, Column
 
 
 async def show_help(_asked: Asked, _values: Mapping[str, Any]) -> Rows:
-    return [(command.syntax, command.help) for command in COMMANDS]
+    return [(command.wrapped_syntax, command.help) for command in COMMANDS]
 
 
 _HELP: Final = Command(

@@ -9,7 +9,7 @@ from typing import Any, Final
 from proxy.admin import clauses
 from proxy.admin.command import Asked, Command, Permission, Rows
 from proxy.admin.table import BOOL, INT, JSON, TEXT, TIME, Column
-from proxy.admin.values import instant
+from proxy.admin.values import window
 from undo import listing
 from undo.capture_state import capture_state
 from undo.errors import NotInstalled
@@ -22,9 +22,7 @@ _FIELDS: Final = frozenset(f.name for f in fields(Filter))
 
 def filter_of(asked: Asked, values: Mapping[str, Any]) -> Filter:
     given = {name: value for name, value in values.items() if name in _FIELDS}
-    for name in ("since", "until"):
-        if name in given:
-            given[name] = instant(given[name], asked.zone, asked.now)
+    given |= window(values, asked.zone, asked.now, asked.notice)
     return Filter(**{"limit": _DEFAULT_LIMIT, **given})
 
 

@@ -3,13 +3,13 @@ and how it works is undo's."""
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any, Final
 
 from proxy.admin import clauses
 from proxy.admin.command import Asked, Command, Permission, Rows
 from proxy.admin.table import INT, JSON, TEXT, TIME, Column
-from proxy.admin.values import instant
+from proxy.admin.values import window
+from undo import engine
 from undo.errors import UsageError
 from undo.model import Conflict, Outcome
 from undo.report import Report
@@ -22,15 +22,10 @@ _SELECTORS: Final = ("session", "tag", "xids", "restore_point", "tables", "role"
 
 
 async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
-    since, until = (
-        instant(values[name], asked.zone, asked.now) if name in values else None
-        for name in ("since", "until")
-    )
-    if since or until:
-        asked.notice(f"the window is {_utc(since)} to {_utc(until)} (UTC)")
     given = {name: values[name] for name in _SELECTORS if name in values}
+    given |= window(values, asked.zone, asked.now, asked.notice)
     request = UndoRequest(
-        selection=Selection(since=since, until=until, **given),
+        selection=Selection(**given),
         policy=values.get("policy", "abort"),
         accept_gaps=values.get("accept_gaps", False),
         trust_log=values.get("trust_log", False),
@@ -38,20 +33,12 @@ async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
         by=asked.user,
     )
     async with asked.backend.database(values.get("database")) as db:
-        from undo import engine  # noqa: PLC0415
-
         report = await engine.run(db, request, progress=asked.progress)
     return _answer(asked, values, report)
 
 
-def _utc(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "..."
-
-
 async def redo(asked: Asked, values: Mapping[str, Any]) -> Rows:
     async with asked.backend.database(values.get("database")) as db:
-        from undo import engine  # noqa: PLC0415
-
         report = await engine.redo(
             db,
             values["undo_id"],

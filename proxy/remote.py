@@ -1,0 +1,183 @@
+"""Commands that go to a running proxy: flags made from the table of clauses, one console command
+sent, its answer printed. Not: a second grammar, what commands do.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, time
+from typing import Any, Final
+
+from config import Settings
+from proxy import console_client, printing
+from proxy.admin import clauses
+from proxy.admin.clauses import Clause
+from proxy.admin.command import Command, Permission
+from proxy.admin.commands import COMMANDS
+from proxy.admin.grammar import Call, render
+from proxy.admin.table import JSON
+from proxy.admin.values import BadInput, Presence, instant
+from proxy.asking import confirmed, require_terminal
+
+SELECTORS: Final = frozenset(
+    clause.field
+    for clause in (
+        clauses.SESSION,
+        clauses.TAG,
+        clauses.XID,
+        clauses.FROM,
+        clauses.TO,
+        clauses.RESTORE_POINT,
+        clauses.TABLE,
+        clauses.ROLE,
+        clauses.APPLICATION,
+    )
+)
+FAILURES: Final = (console_client.NoConsole, console_client.Refused)
+
+
+def families() -> dict[str, list[Command]]:
+    """Commands by the first word of the command line; where it has several, a second word tells."""
+    found: dict[str, list[Command]] = {}
+    for command in COMMANDS:
+        found.setdefault(command.words[0].lower(), []).append(command)
+    return {
+        word if len(members) > 1 else "-".join(members[0].words).lower(): members
+        for word, members in found.items()
+    }
+
+
+# -- flags -------------------------------------------------------------------------------------
+
+
+def add_flags(to: argparse.ArgumentParser, command: Command) -> None:
+    for clause in command.clauses:
+        if not clause.words:
+            to.add_argument(
+                clause.field, metavar=_metavar(clause), type=_type(clause), help=_told(clause)
+            )
+        elif clause.flag:
+            _add_flag(to, clause)
+    to.add_argument("--json", action="store_true", help="print JSON for programs")
+    if asks_first(command):
+        to.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def asks_first(command: Command) -> bool:
+    return clauses.DRY_RUN in command.clauses
+
+
+def _add_flag(to: argparse.ArgumentParser, clause: Clause) -> None:
+    if isinstance(clause.value, Presence):
+        to.add_argument(clause.flag, dest=clause.field, action="store_true", help=_told(clause))
+        return
+    to.add_argument(
+        clause.flag,
+        dest=clause.field,
+        metavar=_metavar(clause),
+        type=_type(clause),
+        action="append" if clause.repeats else "store",
+        help=_told(clause) + ("; may be given several times" if clause.repeats else ""),
+    )
+
+
+def _told(clause: Clause) -> str:
+    return clause.help.replace("%", "%%")
+
+
+def _metavar(clause: Clause) -> str:
+    if clause.value.choices:
+        return "|".join(clause.value.choices)
+    return clause.field.upper() if not clause.flag else clause.flag[2:].upper()
+
+
+def _type(clause: Clause) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return clause.value.text(text)
+        except BadInput as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
+
+
+def selector_flags(command: Command) -> list[str]:
+    return [clause.flag for clause in command.clauses if clause.field in SELECTORS]
+
+
+def selects_nothing(command: Command, args: argparse.Namespace) -> bool:
+    """An undo without any selector would be one of everything."""
+    selectors = [clause for clause in command.clauses if clause.field in SELECTORS]
+    return bool(
+        command.json_columns
+        and selectors
+        and all(getattr(args, clause.field) is None for clause in selectors)
+    )
+
+
+def values_of(args: argparse.Namespace, command: Command) -> dict[str, Any]:
+    """What was given. Times become instants, and those without a zone are echoed in UTC."""
+    found: dict[str, Any] = {}
+    now = datetime.now(UTC)
+    for clause in command.clauses:
+        value: Any = getattr(args, clause.field, None)
+        if clause.words and (value is None or value is False):
+            continue
+        if isinstance(value, datetime | time):
+            at = instant(value, None, now)
+            if value.tzinfo is None:
+                printing.tell(f"{clause.flag} {at:%Y-%m-%d %H:%M:%S} UTC")
+            value = at
+        found[clause.field] = tuple(value) if clause.repeats else value
+    return found
+
+
+# -- running -----------------------------------------------------------------------------------
+
+
+def run(settings: Settings, command: Command, args: argparse.Namespace) -> int:
+    """Raises FAILURES, asking.NobodyToAsk."""
+    values = values_of(args, command)
+    if command.json_columns:
+        return _undo(settings, command, values, args)
+    answer = console_client.run(settings, render(Call(command, values)), printing.tell)
+    if args.json:
+        raw = frozenset(column.name for column in command.columns if column.type is JSON)
+        printing.out(printing.as_json(answer.columns, answer.rows, raw))
+    elif command.permission is Permission.LOOK:
+        printing.table(answer.columns, answer.rows)
+        if not answer.rows:
+            printing.tell("nothing found")
+    else:
+        for row in answer.rows:
+            printing.out("  ".join(printing.shown(value) for value in row))
+    return 0
+
+
+def _undo(
+    settings: Settings, command: Command, values: dict[str, Any], args: argparse.Namespace
+) -> int:
+    if not (args.yes or values.get(clauses.DRY_RUN.field)):
+        require_terminal()
+        preview = _report(settings, command, {**values, clauses.DRY_RUN.field: True})
+        if preview["outcome"] != "preview":
+            return _print_report(preview, args)
+        printing.report({**preview, "statements": ()})
+        if not confirmed("Do it?"):
+            return 1
+    return _print_report(_report(settings, command, values), args)
+
+
+def _report(settings: Settings, command: Command, values: Mapping[str, Any]) -> dict[str, Any]:
+    call = Call(command, {**values, clauses.AS_JSON.field: True})
+    answer = console_client.run(settings, render(call), lambda _: None)
+    found: dict[str, Any] = json.loads(answer.rows[0][0])
+    return found
+
+
+def _print_report(report: Mapping[str, Any], args: argparse.Namespace) -> int:
+    if args.json:
+        printing.out(json.dumps(report, indent=1, ensure_ascii=False))
+    else:
+        printing.report(report)
+    return int(report["exit_code"])
