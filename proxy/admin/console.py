@@ -13,9 +13,9 @@ from typing import Final
 
 from proxy.admin import login, prepared
 from proxy.admin.backend import Backend
-from proxy.admin.courtesies import ACTS, Manners
+from proxy.admin.courtesies import Manners
 from proxy.admin.execution import CommandError, Execution, error_fields
-from proxy.admin.grammar import read, scan, split
+from proxy.admin.grammar import scan, split
 from proxy.admin.prepared import Doing, Portal, Statement, decoded
 from proxy.admin.table import data_row, row_description
 from proxy.wire import encode
@@ -100,14 +100,12 @@ class Console:
 
     async def _query(self, body: bytes) -> None:
         self._skipping = False
+        text, _ = cstring(body, 0)
         try:
-            text, _ = cstring(body, 0)
             commands = list(split(scan(decoded(text))))
             if not commands:
                 self._out.append(encode.EMPTY_QUERY)
-            for found in commands:  # nothing is done of a text that is wrong in any place
-                if found[0].text.lower() not in ACTS:
-                    read(found)
+            prepared.check(commands, self._manners)
             for found in commands:
                 doing = Doing(self._execution, self._manners)
                 tag, rows = await doing.do(found)

@@ -61,11 +61,23 @@ def parse(body: bytes, manners: Manners) -> tuple[bytes, Statement]:
     return name, Statement(found, columns, tuple(oids))
 
 
+def _scratch(manners: Manners) -> Manners:
+    """A copy, to be asked what it would answer: nothing is done yet."""
+    made = copy(manners)
+    made.settings, made.changed = dict(manners.settings), []
+    return made
+
+
+def check(commands: Sequence[Sequence[Token]], manners: Manners) -> None:
+    """Nothing is done of a text that is wrong in any place. Raises GrammarError, BadSetting."""
+    scratch = _scratch(manners)
+    for found in commands:
+        if scratch.answer(found) is None:
+            read(found)
+
+
 def columns_of(found: Sequence[Token], manners: Manners) -> tuple[Column, ...]:
-    """Asked of a copy: nothing is done yet."""
-    scratch = copy(manners)
-    scratch.settings, scratch.changed = dict(manners.settings), []
-    reply = scratch.answer(found)
+    reply = _scratch(manners).answer(found)
     if reply is not None:
         return reply.columns
     call = read(found)

@@ -1,0 +1,197 @@
+"""One grammar: what is rendered reads back; what is wrong is told with its place."""
+
+from datetime import UTC, datetime, time, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.admin import values
+from proxy.admin.clauses import Clause
+from proxy.admin.command import Permission
+from proxy.admin.commands import COMMANDS
+from proxy.admin.grammar import Call, GrammarError, parse, render
+from undo.filters import Condition
+
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
+NUMBERS = st.integers(1, 10**18 - 1)
+CONDITIONS = st.builds(
+    lambda side, column, operator, value: Condition(
+        side,
+        column,
+        operator,
+        "" if operator.endswith("NULL") else value[0],
+        numeric=value[1] and operator in {"=", "<>", "<", "<=", ">", ">="},
+    ),
+    st.sampled_from(("before", "after")),
+    TEXTS,
+    st.sampled_from(
+        ("=", "<>", "<", "<=", ">", ">=", "LIKE", "NOT LIKE", "IS NULL", "IS NOT NULL")
+    ),
+    st.tuples(TEXTS, st.just(False)) | st.tuples(st.integers().map(str), st.just(True)),
+)
+VALUES = {
+    values.TEXT: TEXTS,
+    values.NUMBER: NUMBERS,
+    values.NUMBERS: st.lists(NUMBERS, min_size=1).map(tuple),
+    values.TABLES: st.lists(TEXTS, min_size=1).map(tuple),
+    values.TIME: st.datetimes(timezones=st.none() | st.just(UTC)) | st.times(),
+    values.WHERE: st.lists(CONDITIONS, min_size=1).map(tuple),
+    values.UNDO_ID: st.none() | NUMBERS,
+    values.PRESENCE: st.just(True),
+}
+
+
+def value_of(clause: Clause) -> st.SearchStrategy:
+    if clause.value.choices:
+        return st.sampled_from(clause.value.choices)
+    return VALUES[clause.value]
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> Call:
+    command = draw(st.sampled_from(COMMANDS))
+    needed = [clause for clause in command.clauses if not clause.words]
+    others = [clause for clause in command.clauses if clause.words]
+    chosen = draw(st.lists(st.sampled_from(others), unique=True)) if others else []
+    return Call(command, {c.field: draw(value_of(c)) for c in [*needed, *chosen]})
+
+
+@given(calls())
+def test_what_is_rendered_reads_back(call: Call) -> None:
+    assert parse(render(call)) == [call]
+
+
+@given(st.lists(calls(), max_size=4))
+def test_several_commands_in_one_text(several: list[Call]) -> None:
+    assert parse(" ;; ".join(render(call) for call in several) + ";") == several
+
+
+@given(st.text(alphabet="UNDOTAGundo 'x$1,;.()-\"/*=5\n"))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        parse(text)
+    except GrammarError as refused:
+        assert 0 <= refused.at <= len(text)
+
+
+def only(text: str) -> dict[str, object]:
+    (call,) = parse(text)
+    return dict(call.values)
+
+
+def test_selectors_in_any_order_and_any_case() -> None:
+    wanted = {"tag": "deploy-42", "xids": (1, 2, 3), "policy": "skip", "dry_run": True}
+    assert only("UNDO TAG 'deploy-42' XID 1, 2, 3 ON CONFLICT skip DRY RUN") == wanted
+    assert only("undo xid 1 dry run xid 2,3 on conflict SKIP tag 'deploy-42'") == wanted
+
+
+def test_words_need_no_quotes() -> None:
+    assert only("UNDO TAG deploy") == {"tag": "deploy"}
+    assert only("SHOW CHANGES ROLE app") == {"role": "app"}
+
+
+def test_a_session_needs_no_quotes() -> None:
+    assert only("UNDO SESSION 123.1764000000000001") == {"session": "123.1764000000000001"}
+
+
+@pytest.mark.parametrize(
+    ("text", "tables"),
+    [
+        ("products", ("products",)),
+        ('shop.products, "My Table"', ("shop.products", '"My Table"')),
+        ("'shop.products'", ("shop.products",)),
+        ('"a.b"."c""d"', ('"a.b"."c""d"',)),
+    ],
+)
+def test_tables_stay_as_they_are_written(text: str, tables: tuple[str, ...]) -> None:
+    assert only(f"UNDO TABLE {text}") == {"tables": tables}
+
+
+def test_to_a_time_and_to_a_restore_point() -> None:
+    assert only("UNDO TO RESTORE POINT 'a' TO '2026-01-31 09:10'") == {
+        "restore_point": "a",
+        "until": datetime(2026, 1, 31, 9, 10),  # noqa: DTZ001 (without a zone, as it is written)
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("09:10", time(9, 10)),
+        ("9:10:30", time(9, 10, 30)),
+        ("2026-01-31T09:10:00Z", datetime(2026, 1, 31, 9, 10, tzinfo=UTC)),
+        (
+            "2026-01-31 09:10+02",
+            datetime(2026, 1, 31, 9, 10, tzinfo=timezone(timedelta(hours=2))),
+        ),
+        (
+            "2026-01-31 09:10:00.5-05:30",
+            datetime(
+                *(2026, 1, 31, 9, 10, 0, 500000),
+                tzinfo=timezone(-timedelta(hours=5, minutes=30)),
+            ),
+        ),
+    ],
+)
+def test_times(text: str, moment: values.Moment) -> None:
+    assert only(f"SHOW GAPS FROM '{text}'") == {"since": moment}
+
+
+NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
+
+
+def test_a_time_of_day_is_the_latest_such_moment() -> None:
+    zone = timezone(timedelta(hours=2))  # there it is 14:00
+    assert values.instant(time(13, 0), zone, NOON) == datetime(2026, 6, 1, 11, 0, tzinfo=UTC)
+    assert values.instant(time(15, 0), zone, NOON) == datetime(2026, 5, 31, 13, 0, tzinfo=UTC)
+
+
+def test_a_bare_time_is_of_the_zone_that_asks() -> None:
+    zone = timezone(timedelta(hours=-5))
+    bare = datetime(2026, 6, 1, 12, 0)  # noqa: DTZ001
+    assert values.instant(bare, zone, NOON) == datetime(2026, 6, 1, 17, 0, tzinfo=UTC)
+    assert values.instant(NOON, zone, NOON) == NOON
+
+
+@pytest.mark.parametrize(
+    ("text", "near", "said", "hint"),
+    [
+        ("UNDOO TAG 'x'", "UNDOO", "syntax error at or near 'UNDOO'", "did you mean UNDO?"),
+        ("SHOW TAGZ", "TAGZ", "syntax error at or near 'TAGZ'", "did you mean TAGS?"),
+        ("SHOW", "", "something after SHOW expected at the end of the command", ""),
+        ("UNDO TGA 'x'", "TGA", "syntax error at or near 'TGA'", "did you mean TAG or"),
+        ("UNDO TAG deploy-42", "-", "syntax error at or near '-'", "it may be: UNDO [IN DATABASE"),
+        ("UNDO TAG", "", "a text ('...') expected at the end of the command", ""),
+        ("UNDO TAG ''", "''", "the text must not be empty", ""),
+        ("UNDO TAG 'x' TAG 'y'", "TAG 'y'", "TAG 'x' is given twice", ""),
+        ("UNDO XID one", "one", "'one' is not a whole number", ""),
+        ("UNDO XID 1,", "", "a whole number expected at the end of the command", ""),
+        ("UNDO FROM '25:00'", "'25:00'", "'25:00' is not a time: write", ""),
+        ("UNDO TAG 'x", "'x", "unterminated quoted string", ""),
+        ("UNDO ON CONFLICT skpi", "skpi", "did you mean skip?", ""),
+        ("UNDO TAG 'x' BATCH 100", "BATCH", "BATCH is not supported yet", ""),
+        ("REDO", "", "the number of an undo, or LAST expected at the end", ""),
+        ("SHOW CHANGES WHERE price = 0", "price", "a condition is before.COLUMN or", ""),
+    ],
+)
+def test_what_is_wrong_is_said(text: str, near: str, said: str, hint: str) -> None:
+    with pytest.raises(GrammarError) as refused:
+        parse(text)
+    assert said in str(refused.value)
+    assert refused.value.at == (text.rindex(near) if near else len(text))
+    assert refused.value.hint.startswith(hint)
+    assert refused.value.sqlstate == ("0A000" if "BATCH" in text else "42601")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_says_what_it_takes_and_gives(command) -> None:
+    assert command.permission in Permission
+    assert command.columns
+    assert len({column.name for column in command.columns}) == len(command.columns)
+    assert len({clause.field for clause in command.clauses}) == len(command.clauses)
+    assert command.help
+
+
+def test_only_what_shows_is_for_those_who_look() -> None:
+    assert {c.words[0] for c in COMMANDS if c.permission is Permission.LOOK} == {"SHOW"}
