@@ -4,14 +4,17 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 # Columns that stand in one line, cut off where there is no room for them.
 _CUT: Final = frozenset({"statement", "before", "after"})
+_LEAST: Final = 24  # characters that are left of them
+_GAP: Final = 2  # between two columns
 
 
 def as_json(columns: Sequence[str], rows: Iterable[Sequence[Any]], raw: frozenset[str]) -> str:
@@ -43,35 +46,51 @@ def shown(value: Any) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """For people: on a pipe without a width of its own, as wide as it needs to be."""
+    """For people: without the columns that say nothing; row by row where a table has no room."""
+    cells = [[_cell(name, v) for name, v in zip(columns, row, strict=True)] for row in rows]
+    used = [n for n in range(len(columns)) if not cells or any(row[n] for row in cells)]
+    widths = [max([len(columns[n]), *(_width(row[n]) for row in cells)]) for n in used]
+    least = [min(w, _LEAST) if columns[n] in _CUT else w for n, w in zip(used, widths, strict=True)]
     screen = Console(highlight=False)
+    width = screen.width if screen.is_terminal else sum(widths) + len(widths) * _GAP
+    if sum(least) + len(least) * _GAP > width:
+        _records(screen, [columns[n] for n in used], [[row[n] for n in used] for row in cells])
+        return
     made = Table(box=None, pad_edge=False, header_style="bold")
-    for at, name in enumerate(columns):
-        numeric = any(isinstance(row[at], int) and not isinstance(row[at], bool) for row in rows)
-        cut = name in _CUT
-        made.add_column(
-            Text(name),
-            justify="right" if numeric else "left",
-            no_wrap=cut,
-            overflow="ellipsis" if cut else "fold",
-        )
+    for n in used:
+        numeric = any(isinstance(row[n], int) and not isinstance(row[n], bool) for row in rows)
+        justify: Literal["right", "left"] = "right" if numeric else "left"
+        made.add_column(Text(columns[n]), justify=justify, no_wrap=True, overflow="ellipsis")
+    for row in cells:
+        made.add_row(*(Text(row[n]) for n in used))
+    Console(highlight=False, width=width).print(made)
+
+
+def _width(text: str) -> int:
+    return max((cell_len(line) for line in text.splitlines()), default=0)
+
+
+def _cell(name: str, value: Any) -> str:
+    return _line(shown(value)) if name in _CUT else shown(value)
+
+
+def _records(screen: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    margin = max(map(len, columns))
     for row in rows:
-        cells = zip(columns, row, strict=True)
-        made.add_row(*(Text(_line(shown(v)) if n in _CUT else shown(v)) for n, v in cells))
-    if screen.is_terminal:
-        screen.print(made)
-    else:
-        screen.print(made, width=max(screen.measure(made).maximum, 1), crop=False)
+        for name, value in zip(columns, row, strict=True):
+            if value:
+                say(screen, f"{name:{margin}}  {value}")
+        say(screen, "")
 
 
 def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def report(found: Mapping[str, Any]) -> None:
-    """An undo's, for people."""
+def report(found: Mapping[str, Any], *, redo: bool) -> None:
+    """An undo's or a redo's, for people."""
     screen = Console(highlight=False)
-    say(screen, _headline(found), style=_STYLES.get(found["outcome"], ""))
+    say(screen, _headline(found, redo=redo), style=_STYLES.get(found["outcome"], ""))
     if found["tables"]:
         names = ("relation", "inserts", "updates", "deletes", "skipped")
         headings = ("table", "brought back", "set back", "taken away", "left alone")
@@ -80,25 +99,25 @@ def report(found: Mapping[str, Any]) -> None:
     _list(screen, "gap", found["gaps"], _gap)
     if found["outcome"] == "preview":
         for statement in found["statements"]:
-            say(screen, f"\n{statement};")
+            say(screen, statement)
 
 
 _STYLES: Final = {"done": "bold green", "conflicts": "bold red", "gaps": "bold red"}
 _MOST: Final = 20
 
 
-def _headline(found: Mapping[str, Any]) -> str:
+def _headline(found: Mapping[str, Any], *, redo: bool) -> str:
     selected = _counted(found["selected_transactions"], "transaction")
-    said = {
-        "done": f"Undo {found['undo_id']} took back {selected}.",
-        "nothing": "Nothing is left to undo.",
+    done = f"Undo {found['undo_id']} took back {'an undo' if redo else selected}."
+    told = found["message"]
+    told = f"{told[:1].upper()}{told[1:]}."
+    return {
+        "done": done,
+        "nothing": told,
         "preview": f"Would take back {selected}; nothing was changed.",
-        "conflicts": "Nothing was changed: others changed some of the rows since."
-        " Decide with --on-conflict skip or force.",
-        "gaps": "Nothing was changed: some of the writes are not recorded."
-        " Undo the rest with --accept-gaps.",
+        "conflicts": f"{told} Decide with --on-conflict.",
+        "gaps": told,
     }[found["outcome"]]
-    return f"{said} {found['message']}".rstrip()
 
 
 def _counted(number: int, noun: str) -> str:

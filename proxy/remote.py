@@ -161,11 +161,11 @@ def _undo(
         require_terminal()
         preview = _report(settings, command, {**values, clauses.DRY_RUN.field: True})
         if preview["outcome"] != "preview":
-            return _print_report(preview, args)
-        printing.report({**preview, "statements": ()})
+            return _print_report(command, preview, args)
+        printing.report({**preview, "statements": ()}, redo=_is_redo(command))
         if not confirmed("Do it?"):
             return 1
-    return _print_report(_report(settings, command, values), args)
+    return _print_report(command, _report(settings, command, values), args)
 
 
 def _report(settings: Settings, command: Command, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,9 +175,13 @@ def _report(settings: Settings, command: Command, values: Mapping[str, Any]) -> 
     return found
 
 
-def _print_report(report: Mapping[str, Any], args: argparse.Namespace) -> int:
+def _is_redo(command: Command) -> bool:
+    return clauses.UNDO_ID in command.clauses
+
+
+def _print_report(command: Command, report: Mapping[str, Any], args: argparse.Namespace) -> int:
     if args.json:
         printing.out(json.dumps(report, indent=1, ensure_ascii=False))
     else:
-        printing.report(report)
+        printing.report(report, redo=_is_redo(command))
     return int(report["exit_code"])

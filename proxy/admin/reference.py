@@ -36,10 +36,10 @@ that were not accepted (nothing was changed).
 """
 
 _REPORT: Final = """\
-`AS JSON`, and `--json` on the command line, give the whole report as one object: `outcome` (`done`,
-`nothing`, `preview`, `conflicts` or `gaps`), `exit_code`, `undo_id`, `xid`, `selected_transactions`,
-`tables` (`relation`, `inserts`, `updates`, `deletes`, `skipped`), `conflicts`, `gaps`, `statements`
-(the inverse SQL, in a dry run), `message`.
+`AS JSON`, and `--json` on the command line, give the whole report as one object: `outcome`
+(`done`, `nothing`, `preview`, `conflicts` or `gaps`), `exit_code`, `undo_id`, `xid`,
+`selected_transactions`, `tables` (`relation`, `inserts`, `updates`, `deletes`, `skipped`),
+`conflicts`, `gaps`, `statements` (the inverse SQL, in a dry run), `message`.
 """
 
 

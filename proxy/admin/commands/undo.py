@@ -64,8 +64,8 @@ _SAID: Final = {
     Outcome.DONE: "done",
     Outcome.NOTHING: "nothing to do",
     Outcome.PREVIEW: "dry run: rolled back, nothing was changed",
-    Outcome.CONFLICTS: "conflicts: nothing was changed; see ON CONFLICT",
-    Outcome.GAPS: "gaps: nothing was changed; see ACCEPT GAPS",
+    Outcome.CONFLICTS: "conflicts",
+    Outcome.GAPS: "gaps",
 }
 
 
