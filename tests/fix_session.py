@@ -1,10 +1,11 @@
-"""A proxy inside the test process: the real relay and sessions between a client and a real server.
+"""A proxy inside the test process: real sessions between a client and a real server.
 
 What a worker would tell the operator is kept in lists, what a worker decides is an attribute.
 """
 
 import asyncio
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ import pytest
 from fix_postgres import Database, rows_of
 
 from proxy.catalog.cache import Knowledge
-from proxy.net.relay import Door, Link, Upstream
-from proxy.session.session import Surroundings
+from proxy.catalog.capabilities import version_number
+from proxy.session.session import Login, Session, Surroundings
+from proxy.wire import decode
 from undo.install import install
 
 TAG = "case"
@@ -25,22 +27,24 @@ TAG = "case"
 
 @dataclass(slots=True, eq=False)
 class Inside:
-    """`capturing`, `knowledge` may be changed while it runs; the rest is what sessions told."""
+    """`capturing`, `known` may be changed while it runs; the rest is what sessions told."""
 
     database: Database
     port: int = 0
     capturing: bool = True
-    knowledge: Knowledge = field(default_factory=Knowledge)
+    known: dict[str, Knowledge] = field(default_factory=dict)  # by database
     statements: dict[int, bytes] = field(default_factory=dict)
     unrecorded: list[Any] = field(default_factory=list)
     seen: list[Any] = field(default_factory=list)
     counted: dict[str, int] = field(default_factory=dict)
-    links: set[Link] = field(default_factory=set)
+    sessions: list[Session] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    chunk: int = 1 << 16  # bytes that travel at once
     options: dict[str, Any] = field(default_factory=dict)
 
     def surroundings(self) -> Surroundings:
         return Surroundings(
-            knowledge=lambda _database: self.knowledge,
+            knowledge=lambda database: self.known.setdefault(database, Knowledge()),
             capturing=lambda: self.capturing,
             statement_seen=lambda _database, number, text: self.statements.update({number: text}),
             session_seen=self.seen.append,
@@ -75,31 +79,101 @@ class Inside:
         )
 
 
+def _login(packet: bytes, pid: int, parameters: dict[bytes, bytes]) -> Login:
+    given = dict(decode.startup_parameters(packet[8:]))
+    return Login(
+        user=given[b"user"].decode(),
+        database=given[b"database"].decode(),
+        application_name=given.get(b"application_name", b"").decode(),
+        pid=pid,
+        version=version_number(parameters[b"server_version"].decode()),
+        parameters=parameters,
+        replication=False,
+    )
+
+
+async def _log_in(
+    client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+) -> Login:
+    """Trust authentication only; requests for encryption are refused."""
+    while True:
+        size = await client[0].readexactly(4)
+        packet = size + await client[0].readexactly(int.from_bytes(size, "big") - 4)
+        if packet[4:6] == b"\0\3":
+            break
+        client[1].write(b"N")
+    server[1].write(packet)
+    parameters: dict[bytes, bytes] = {}
+    pid = 0
+    while True:
+        head = await server[0].readexactly(5)
+        body = await server[0].readexactly(int.from_bytes(head[1:], "big") - 4)
+        client[1].write(head + body)
+        if head[:1] == b"S":
+            name, at = decode.cstring(body, 0)
+            parameters[name], _ = decode.cstring(body, at)
+        elif head[:1] == b"K":
+            pid = int.from_bytes(body[:4], "big")
+        elif head[:1] == b"Z":
+            return _login(packet, pid, parameters)
+
+
+async def _pump(state: Inside, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    server = await asyncio.open_connection(state.database.host, state.database.port)
+    try:
+        session = Session(await _log_in((reader, writer), server), state.surroundings())
+        state.sessions.append(session)
+
+        def flush() -> None:
+            server[1].writelines(session.to_server)
+            session.to_server.clear()
+            writer.writelines(session.to_client)
+            session.to_client.clear()
+
+        async def forth() -> None:
+            while data := await reader.read(state.chunk):
+                session.from_client(data)
+                flush()
+            server[1].close()
+
+        async def back() -> None:
+            while data := await server[0].read(state.chunk):
+                session.from_server(data)
+                flush()
+            writer.close()
+
+        await asyncio.gather(forth(), back())
+    except (OSError, asyncio.IncompleteReadError):
+        pass
+    except Exception:
+        state.faults.append(traceback.format_exc())
+        raise
+    finally:
+        writer.close()
+        server[1].close()
+
+
 @contextmanager
 def inside(database: Database, **options: Any) -> Iterator[Inside]:
-    state = Inside(database, options=options)
+    chunk = options.pop("chunk", 1 << 16)
+    state = Inside(database, chunk=chunk, options=options)
     loop = asyncio.new_event_loop()
     ready = threading.Event()
     stop: asyncio.Event = asyncio.Event()
 
     async def main() -> None:
-        door = Door(
-            loop=loop,
-            upstream=Upstream(database.host, database.port),
-            around=state.surroundings(),
-            tag_of=lambda _address: lambda *_who: None,
-            login_timeout=10.0,
-            opened=state.links.add,
-            closed=state.links.discard,
+        server = await asyncio.start_server(
+            lambda *ends: _pump(state, *ends), "127.0.0.1", 0, limit=1 << 20
         )
-        server = await loop.create_server(lambda: Link(door), "127.0.0.1", 0)
         state.port = server.sockets[0].getsockname()[1]
         ready.set()
         await stop.wait()
         server.close()
-        for link in list(state.links):
-            link.close()
-        await asyncio.sleep(0.01)
+        pumps = asyncio.all_tasks() - {asyncio.current_task()}
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(main()), daemon=True)
     thread.start()
@@ -109,7 +183,7 @@ def inside(database: Database, **options: Any) -> Iterator[Inside]:
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
-        loop.close()
+    assert not state.faults, state.faults[0]
 
 
 async def installed(database: Database, **options: Any) -> None:

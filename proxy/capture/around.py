@@ -1,10 +1,12 @@
-"""Statements of ours that stand around a client's: what is told, compared and noted.
+"""Statements of ours that stand around a client's: what is told, compared and noted, or refused.
 
 Each is a text with parameters, for the extended protocol, and can be written inline, into a simple
 query. Values are numbers and words of ours, never the client's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from proxy.capture.plan import How, Plan, Reason
 
@@ -12,7 +14,8 @@ from proxy.capture.plan import How, Plan, Reason
 @dataclass(frozen=True, slots=True)
 class Own:
     text: bytes
-    values: tuple[bytes | None, ...]
+    values: tuple[bytes | None, ...] = ()
+    refuses: bool = False  # its error is meant for the client
 
     def inline(self) -> bytes:
         text = self.text
@@ -22,15 +25,23 @@ class Own:
         return text
 
 
-_TELL = (
-    b"SELECT pg_catalog.set_config('hotrollback.statement', $1::pg_catalog.text, true)"
+_TELL: Final = b"SELECT hotrollback.tell_v1($1::pg_catalog.int8)"
+_MARK: Final = b"SELECT hotrollback.mark_v1($1::pg_catalog.int8)"
+_CHECK: Final = b"SELECT hotrollback.check_v1($1::pg_catalog.text, $2::pg_catalog.bool)"
+_LATE: Final = b"SELECT hotrollback.check_late_v1($1::pg_catalog.text, $2::pg_catalog.bool)"
+_VERIFY: Final = (
+    b"SELECT hotrollback.verify_v1($1::pg_catalog.oid[], $2::pg_catalog.text, $3::pg_catalog.bool)"
 )
-_MARK = b"SELECT hotrollback.mark_v1($1::pg_catalog.int8)"
-_CHECK = b"SELECT hotrollback.check_v1($1::pg_catalog.text, NULL)"
-_VERIFY = b"SELECT hotrollback.verify_v1($1::pg_catalog.oid[], $2::pg_catalog.text, NULL)"
-_NOTE = (
-    b"SELECT hotrollback.note_v1($1::pg_catalog.int8, $2::pg_catalog.oid,"
-    b" $3::pg_catalog.text, NULL)"
+_NOTE: Final = (
+    b"SELECT hotrollback.note_v1($1::pg_catalog.int8, $2::pg_catalog.oid[], $3::pg_catalog.text)"
+)
+_REFUSE: Final = b"SELECT hotrollback.refuse_v1($1::pg_catalog.text, $2::pg_catalog.oid)"
+# Where nothing of ours can be called.
+_NO_LOG: Final = (
+    b"DO LANGUAGE plpgsql $hotrollback$BEGIN RAISE EXCEPTION USING ERRCODE = 'RB003',"
+    b" MESSAGE = 'the undo log of this database cannot be written',"
+    b" HINT = 'The proxy is set to on_log_error = fail: repair the log, or CAPTURE OFF lets"
+    b" writes through unrecorded.'; END$hotrollback$"
 )
 
 
@@ -38,27 +49,52 @@ def _number(value: int) -> bytes:
     return b"%d" % value
 
 
-def note(fingerprint: int, reason: Reason, relid: int | None = None) -> Own:
-    oid = None if relid is None else _number(relid)
-    return Own(_NOTE, (_number(fingerprint), oid, reason.value.encode()))
+def _array(oids: Sequence[int]) -> bytes:
+    return b"{" + b",".join(map(_number, oids)) + b"}"
+
+
+def _word(plan: Plan) -> bytes:
+    return (plan.reason or Reason.FUNCTION).value.encode()
+
+
+def _bool(value: bool) -> bytes:  # noqa: FBT001
+    return b"t" if value else b"f"
+
+
+def note(plan: Plan) -> Own:
+    relids = plan.relids or ((plan.relation.oid,) if plan.relation is not None else ())
+    oids = _array(relids) if relids else None
+    return Own(_NOTE, (_number(plan.fingerprint), oids, _word(plan)))
+
+
+def _refusal(plan: Plan) -> Own:
+    if plan.reason is Reason.LOG_UNAVAILABLE:
+        return Own(_NO_LOG, refuses=True)
+    relids = plan.relids or ((plan.relation.oid,) if plan.relation is not None else (0,))
+    return Own(_REFUSE, (_word(plan), _number(relids[0])), refuses=True)
 
 
 def before(plan: Plan) -> tuple[Own, ...]:
+    if plan.how is How.REFUSE:
+        return (_refusal(plan),)
     if plan.how is How.WATCH or plan.watch:
         return (Own(_MARK, (_number(plan.fingerprint),)),)
     if plan.how is How.TRIGGER:
         return (Own(_TELL, (_number(plan.fingerprint),)),)
-    if plan.how is How.NOTE and plan.reason is not None:
-        return (note(plan.fingerprint, plan.reason, plan.relation and plan.relation.oid),)
+    if plan.how is How.NOTE:
+        return (note(plan),)
     return ()
 
 
 def after(plan: Plan) -> tuple[Own, ...]:
     own: list[Own] = []
+    refuse = _bool(plan.refuse)
     if plan.how is How.TRIGGER and plan.relation is not None:
-        oids = b"{" + b",".join(map(_number, plan.relation.heaps)) + b"}"
-        own.append(Own(_VERIFY, (oids, Reason.TRIGGER_MISSING.value.encode())))
+        missing = Reason.TRIGGER_MISSING.value.encode()
+        values = (_array(plan.relation.heaps), missing, refuse)
+        own.append(Own(_VERIFY, values, refuses=plan.refuse))
     if plan.how is How.WATCH or plan.watch:
-        reason = plan.reason or Reason.FUNCTION
-        own.append(Own(_CHECK, (reason.value.encode(),)))
+        own.append(Own(_CHECK, (_word(plan), refuse), refuses=plan.refuse))
+        if plan.late:
+            own.append(Own(_LATE, (_word(plan), refuse)))
     return tuple(own)

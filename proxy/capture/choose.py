@@ -5,7 +5,7 @@ back (`sql.kinds` says what group it is of), or is opaque and falls to the compa
 wrote with what was recorded: truthful before it is complete.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,8 +33,10 @@ class Need:
     relations: tuple[Name, ...] = ()
     columns: tuple[int, ...] = ()
     calls: tuple[str, ...] = ()
+    procedures: tuple[str, ...] = ()
     returning: bool = False  # the names of the columns that the statement returns
     text: bytes = b""
+    relation: Relation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +48,40 @@ class Case:
     known: Known
     safe_encoding: bool
     in_block: bool  # a transaction block is open
+    writing_cursors: Collection[str | None]  # cursors whose queries may write
     fingerprint: int
 
     def watch(self, reason: Reason, relation: Relation | None = None) -> Plan:
-        return Plan(How.WATCH, self.fingerprint, reason, relation)
+        late = relation is not None and relation.deferred
+        return Plan(How.WATCH, self.fingerprint, reason, relation, late=late)
 
 
 Planner = Callable[[Case], Plan | Need]
 
 
 def choose(
-    statement: Statement, text: bytes, known: Known, *, safe_encoding: bool, in_block: bool
+    statement: Statement,
+    text: bytes,
+    known: Known,
+    *,
+    safe_encoding: bool,
+    in_block: bool,
+    writing_cursors: Collection[str | None] = (),
 ) -> Plan | Need:
-    case = Case(
-        statement, text, known, safe_encoding, in_block, fingerprint(statement.slice(text))
-    )
+    number = statement.fingerprint or fingerprint(statement.slice(text))
+    case = Case(statement, text, known, safe_encoding, in_block, writing_cursors, number)
     return _PLANNERS.get(statement.kind.group, _pass)(case)
 
 
-def may_write(statement: Statement) -> bool:
+def may_write(statement: Statement, writing_cursors: Collection[str | None] = ()) -> bool:
     """Whether it is worth asking the session who it is; cheap, and never false for a writer."""
     group = statement.kind.group
     if group is Group.READER:
-        return bool(statement.calls)
+        return bool(statement.calls) or statement.ctes_write or not statement.understood
+    if group is Group.CURSOR:
+        return bool(writing_cursors) or bool(statement.calls)
+    if group is Group.EXPLAIN:
+        return statement.analyze
     return group in _PLANNERS
 
 
@@ -120,7 +133,9 @@ def _row_writer(case: Case) -> Plan | Need:
     if relation is None:
         return case.watch(Reason.RELATION)
     if relation.system:
-        return PASS if relation.schema != "hotrollback" else case.watch(Reason.RELATION, relation)
+        # Whoever writes the catalog by hand changes the schema; the log is not its own subject.
+        note = relation.schema == "pg_catalog"
+        return Plan(How.NOTE, case.fingerprint, Reason.DDL, relation) if note else PASS
     calls = _calls(case)
     if isinstance(calls, Need):
         return calls
@@ -130,7 +145,14 @@ def _row_writer(case: Case) -> Plan | Need:
         return case.watch(Reason.FUNCTION) if calls or relation.triggers else PASS
     if relation.captured:
         elsewhere = calls or relation.writes_elsewhere
-        return Plan(How.TRIGGER, case.fingerprint, _elsewhere(relation), relation, watch=elsewhere)
+        return Plan(
+            How.TRIGGER,
+            case.fingerprint,
+            _elsewhere(relation),
+            relation,
+            watch=elsewhere,
+            late=relation.deferred,
+        )
     why_not = _why_not(case, relation)
     if why_not is not None:
         return case.watch(why_not, relation)
@@ -139,6 +161,8 @@ def _row_writer(case: Case) -> Plan | Need:
 
 def _elsewhere(relation: Relation) -> Reason:
     """The word for what such a relation's writes may do besides."""
+    if relation.deferred:
+        return Reason.DEFERRED
     if relation.triggers:
         return Reason.TRIGGERS
     if relation.cascades_uncaptured:
@@ -158,7 +182,6 @@ def _why_not(case: Case, relation: Relation) -> Reason | None:
         (relation.rules, Reason.RULES),
         (relation.row_security, Reason.ROW_SECURITY),
         (relation.query_seen, Reason.CURRENT_QUERY),
-        (relation.deferred, Reason.DEFERRED),
         (not relation.selectable, Reason.NO_SELECT),
         (
             relation.inherited and not statement.target_only and statement.kind is not Kind.INSERT,
@@ -175,19 +198,20 @@ def _rewrite(case: Case, relation: Relation, *, watch: bool) -> Plan | Need:
     columns = known.columns.get(relation.oid)
     if columns is None:
         return Need(case.fingerprint, columns=(relation.oid,))
-    names: tuple[bytes, ...] | None = ()
+    names: tuple[bytes, ...] = ()
     if case.statement.returning is not None:
         text = case.statement.slice(case.text)
         if text not in known.returning:
-            return Need(case.fingerprint, returning=True, text=text)
-        names = known.returning[text]
-        if names is None:
+            return Need(case.fingerprint, returning=True, text=text, relation=relation)
+        described = known.returning[text]
+        if described is None:
             return case.watch(Reason.RETURNING, relation)
-    edits = template(
-        case.statement, case.text, relation, columns, known, names, case.fingerprint
+        names = described
+    edits = template(case.statement, relation, columns, known, names, case.fingerprint)
+    reason = _elsewhere(relation)
+    return Plan(
+        How.REWRITE, case.fingerprint, reason, relation, edits, watch, late=relation.deferred
     )
-    reason = _elsewhere(relation) if relation.writes_elsewhere else Reason.FUNCTION
-    return Plan(How.REWRITE, case.fingerprint, reason, relation, edits, watch)
 
 
 def _ddl(case: Case) -> Plan:
@@ -197,19 +221,57 @@ def _ddl(case: Case) -> Plan:
     return Plan(How.ANNOUNCE if alone else How.NOTE, case.fingerprint, Reason.DDL)
 
 
-def _truncate(case: Case) -> Plan:
-    return Plan(How.NOTE, case.fingerprint, Reason.TRUNCATE)
+def _truncate(case: Case) -> Plan | Need:
+    """Tables that only this session sees are nobody's concern."""
+    names = tuple((target.schema, target.name) for target in case.statement.targets)
+    missing = tuple(name for name in names if name not in case.known.relations)
+    if missing:
+        return Need(case.fingerprint, relations=missing)
+    found = [case.known.relations[name] for name in names]
+    tables = [relation for relation in found if relation is not None and not relation.temporary]
+    if found and not tables and None not in found:
+        return PASS
+    cascade = "cascade" in case.statement.idents
+    relids = {oid for table in tables for oid in table.heaps}
+    if cascade:
+        relids.update(oid for table in tables for oid in table.referrers)
+    return Plan(How.NOTE, case.fingerprint, Reason.TRUNCATE, relids=tuple(sorted(relids)))
 
 
-def _copy(case: Case) -> Plan:
-    return case.watch(Reason.COPY)
+def _copy(case: Case) -> Plan | Need:
+    relation = _relation(case)
+    if isinstance(relation, Need):
+        return relation
+    if relation is not None and relation.temporary and not relation.writes_elsewhere:
+        return PASS
+    return case.watch(Reason.COPY, relation)
 
 
-def _procedure(case: Case) -> Plan:
-    """It may commit inside, unless a transaction block is open: then nothing may stand beside it."""
+def _procedure(case: Case) -> Plan | Need:
+    """Where no transaction block is open it may commit inside: nothing may stand beside it then."""
     if case.in_block or case.statement.cannot_commit:
         return case.watch(Reason.PROCEDURE)
+    if case.statement.kind is Kind.CALL and case.statement.calls:
+        known = case.known.commits
+        missing = tuple(sorted(name for name in case.statement.calls if name not in known))
+        if missing:
+            return Need(case.fingerprint, procedures=missing)
+        if not any(known[name] for name in case.statement.calls):
+            return case.watch(Reason.PROCEDURE)
     return Plan(How.ANNOUNCE, case.fingerprint, Reason.PROCEDURE)
+
+
+def _cursor(case: Case) -> Plan | Need:
+    """Declaring it runs nothing yet; with HOLD, the commit runs the rest of it."""
+    statement = case.statement
+    if statement.kind is not Kind.DECLARE:
+        return case.watch(Reason.CURSOR) if case.writing_cursors else PASS
+    calls = _calls(case)
+    if isinstance(calls, Need):
+        return calls
+    if calls and "hold" in statement.idents:
+        return Plan(How.NOTE, case.fingerprint, Reason.CURSOR)
+    return PASS
 
 
 def _execute(case: Case) -> Plan:
@@ -231,6 +293,7 @@ _PLANNERS: Final[dict[Group, Planner]] = {
     Group.TRUNCATE: _truncate,
     Group.COPY_IN: _copy,
     Group.PROCEDURE: _procedure,
+    Group.CURSOR: _cursor,
     Group.EXECUTE: _execute,
     Group.EXPLAIN: _explain,
     Group.UNKNOWN: _unknown,

@@ -1,6 +1,6 @@
 """What is sent instead of a statement or around it, and why it is not rewritten."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum, auto
 
 from proxy.catalog.relation import Relation
@@ -37,7 +37,12 @@ class Reason(StrEnum):
     ENCODING = "encoding"  # client text whose bytes cannot be looked at safely
     TOO_LONG = "too_long"  # over the statement limit: not analysed
     RETURNING = "returning"  # the columns that it returns could not be learnt in time
-    TRIGGER_MISSING = "trigger_missing"  # the capture trigger was there, and was not when it counted
+    STALE = "stale_catalog"  # the table changed between being looked at and being written
+    LOG_FULL = "log_full"  # the log is too big: rows are counted, images not kept
+    EVENT_TRIGGER = "event_trigger"  # the event trigger that follows DDL failed
+    TRIGGER_MISSING = (
+        "trigger_missing"  # the capture trigger was there, and was not when it counted
+    )
     LOG_UNAVAILABLE = "log_unavailable"  # the log could not be written, and writes go on
     CAPTURE_OFF = "capture_off"
 
@@ -49,6 +54,7 @@ class How(Enum):
     WATCH = auto()  # sent as it is; what it wrote is compared with what was recorded
     NOTE = auto()  # a gap that is known before it runs, in its own transaction
     ANNOUNCE = auto()  # the same, committed before it runs
+    REFUSE = auto()  # an error instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,20 @@ class Plan:
     relation: Relation | None = None
     edits: tuple[Edit, ...] = ()  # REWRITE; offsets are in the message's text
     watch: bool = False  # compare also what was written besides
+    late: bool = False  # and once more when the transaction commits
+    relids: tuple[int, ...] = ()  # NOTE, ANNOUNCE: the tables that it is about
+    refuse: bool = False  # what the comparison finds is an error
+
+    def in_transaction(self) -> "Plan":
+        """The same where a transaction is open, in which nothing can be committed before it."""
+        return replace(self, how=How.NOTE)
+
+    def without_log(self) -> "Plan":
+        return replace(self, reason=Reason.LOG_UNAVAILABLE)
+
+    def refused(self, *, certain: bool) -> "Plan":
+        """The same where gaps are refused; `certain`: before it runs."""
+        return replace(self, how=How.REFUSE) if certain else replace(self, refuse=True)
 
 
 PASS = Plan(How.PASS)

@@ -25,7 +25,6 @@ _TARGETS = "relid, new_relid, op, old_tid, new_tid, key, fingerprint, before, af
 
 def template(
     statement: Statement,
-    text: bytes,
     relation: Relation,
     columns: Sequence[Column],
     known: Known,
@@ -44,7 +43,9 @@ def template(
         why = "logging CTE"
         return (
             Edit(statement.body_start, statement.body_start, head, why),
-            Edit(statement.end, statement.end, b" RETURNING " + ours.encode() + b") " + logged, why),
+            Edit(
+                statement.end, statement.end, b" RETURNING " + ours.encode() + b") " + logged, why
+            ),
         )
     at = statement.returning_list_start
     outer = b", ".join(
@@ -113,8 +114,7 @@ def _images(
     after = image(columns, new, safe_settings=safe)
     return [
         f"COALESCE({old}.tableoid, {new}.tableoid)",
-        f"CASE WHEN {new}.tableoid OPERATOR(pg_catalog.<>) {old}.tableoid"
-        f" THEN {new}.tableoid END",
+        f"CASE WHEN {new}.tableoid OPERATOR(pg_catalog.<>) {old}.tableoid THEN {new}.tableoid END",
         f"{old}.ctid",
         f"{new}.ctid",
         before,

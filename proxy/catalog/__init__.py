@@ -1,1 +1,1 @@
-"""What the server says of itself: relations, functions, the session's identity. Not: wire, sessions."""
+"""What the server says of itself: relations, functions, who a session is. Not: wire, sessions."""

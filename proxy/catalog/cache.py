@@ -5,6 +5,7 @@ the log's epoch (an event trigger counts DDL of anybody), or by age where there 
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from proxy.catalog.identity import Identity
 from proxy.catalog.relation import Name, Relation
@@ -21,7 +22,12 @@ class Known:
     relations: dict[Name, Relation | None] = field(default_factory=dict)
     columns: dict[int, tuple[Column, ...]] = field(default_factory=dict)  # by oid
     calls: dict[str, bool] = field(default_factory=dict)  # function name -> may write
+    commits: dict[str, bool] = field(default_factory=dict)  # procedure name -> may commit
     returning: dict[bytes, tuple[bytes, ...] | None] = field(default_factory=dict)  # by text
+
+
+# A log that failed is not tried again for so many generations.
+_MISTRUST: Final = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -29,11 +35,16 @@ class Knowledge:
     installed: bool | None = None  # None: not asked yet
     views: dict[tuple[int, str, bool], Known] = field(default_factory=dict)
     epoch: int | None = None
+    generation: int = 0  # grows when everything is forgotten: who asked before must ask again
+    failed: int | None = None  # the generation in which the log could not be written
 
-    def view(self, identity: Identity, version: int) -> Known:
-        if identity.epoch != self.epoch:
+    def see(self, identity: Identity) -> None:
+        """A session was asked; others that were asked under an older epoch know nothing now."""
+        if identity.epoch is not None and identity.epoch != self.epoch:
             self.forget()
             self.epoch = identity.epoch
+
+    def view(self, identity: Identity, version: int) -> Known:
         known = self.views.get(identity.key)
         if known is None:
             known = Known(version, identity.safe_settings, identity.epoch)
@@ -43,3 +54,12 @@ class Knowledge:
     def forget(self) -> None:
         """Views are replaced, not emptied: a plan made from one knows itself to be old."""
         self.views = {}
+        self.generation += 1
+
+    def log_failed(self) -> None:
+        self.forget()
+        self.failed = self.generation
+
+    @property
+    def mistrusted(self) -> bool:
+        return self.failed is not None and self.generation < self.failed + _MISTRUST

@@ -18,7 +18,14 @@ SELECT pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid,
        pg_catalog.pg_is_in_recovery(),
        l.change IS NOT NULL,
        pg_catalog.has_schema_privilege(l.schema, 'USAGE')
-       AND pg_catalog.has_column_privilege(l.change, 'relid', 'INSERT'),
+       AND pg_catalog.has_column_privilege(l.change, 'relid', 'INSERT')
+       AND EXISTS (SELECT FROM pg_catalog.pg_class c
+                     JOIN pg_catalog.pg_inherits i ON i.inhrelid OPERATOR(pg_catalog.=) c.oid
+                    WHERE i.inhparent OPERATOR(pg_catalog.=) l.change AND NOT i.inhdetachpending
+                      AND c.relnamespace OPERATOR(pg_catalog.=) l.schema
+                      AND c.relname OPERATOR(pg_catalog.=) (pg_catalog.concat('change_',
+                          pg_catalog.to_char(pg_catalog.timezone('UTC',
+                          pg_catalog.clock_timestamp()), 'YYYYMMDD')))::pg_catalog.name),
        CASE WHEN pg_catalog.has_sequence_privilege(l.epoch, 'SELECT')
             THEN pg_catalog.pg_sequence_last_value(l.epoch) END
   FROM (SELECT (SELECT n.oid FROM pg_catalog.pg_namespace n
@@ -64,5 +71,14 @@ def read(row: list[bytes | None]) -> Identity:
     )
 
 
-# Of a session that could not be asked: nothing is relied on.
-UNKNOWN = Identity(0, "", 0, False, False, False, False, None)
+# Of a session that could not be asked: there may be a log, and it cannot be written.
+UNKNOWN = Identity(
+    role=0,
+    schemas="",
+    started=0,
+    safe_settings=False,
+    in_recovery=False,
+    installed=True,
+    writable=False,
+    epoch=None,
+)

@@ -12,6 +12,11 @@ VOLATILE_SQL = (
     b"SELECT pg_catalog.json_array_elements_text($1::pg_catalog.json))))"
 )
 
+COMMITS_SQL = (
+    b"SELECT pg_catalog.array_to_json(hotrollback.commits_v1(ARRAY("
+    b"SELECT pg_catalog.json_array_elements_text($1::pg_catalog.json))))"
+)
+
 # Rows of a relation's columns; $1: their relations' oids.
 COLUMNS_SQL = _COLUMNS.encode()
 
@@ -39,6 +44,7 @@ class Relation:
     heaps: tuple[int, ...]
     uncaptured: int  # how many heaps lack an always enabled capture trigger
     cascades: tuple[int, ...]  # tables that a foreign key action may write
+    referrers: tuple[int, ...]  # tables that TRUNCATE .. CASCADE would take along
     cascades_uncaptured: int  # how many of them lack it or have triggers of users
     selectable: bool  # the role may read every column
     key: tuple[str, ...]
@@ -58,7 +64,7 @@ class Relation:
         return self.triggers or self.volatile or self.cascades_uncaptured > 0
 
 
-_TUPLES = ("heaps", "cascades", "key")
+_TUPLES = ("heaps", "cascades", "referrers", "key")
 
 
 def question(names: Sequence[Name]) -> bytes:

@@ -10,7 +10,7 @@ import structlog
 
 from config import Settings
 from config.upstream import Upstream
-from proxy.capture.plan import Plan
+from proxy.capture.plan import Plan, Reason
 from proxy.catalog.cache import Knowledge
 from proxy.net.bookkeeping import Bookkeeping
 from proxy.net.relay import Door, Link
@@ -65,6 +65,9 @@ class Worker:
             session_seen=self._session_seen,
             gap_unrecorded=self._gap_unrecorded,
             counted=self.counted,
+            reject=self.settings.on_gap == "reject",
+            fail=self.settings.on_log_error == "fail",
+            statement_limit=self.settings.statement_limit,
         )
         door = Door(
             loop=loop,
@@ -117,7 +120,7 @@ class Worker:
 
     def _gap_unrecorded(self, session: Session, plan: Plan) -> None:
         relid = plan.relation.oid if plan.relation is not None else None
-        self.books.gap(session, plan.fingerprint, relid, "log_unavailable")
+        self.books.gap(session, plan.fingerprint, relid, (plan.reason or Reason.FUNCTION).value)
 
     def _logged_in(self, session: Session, address: str) -> None:
         self._logins += 1

@@ -13,7 +13,9 @@ from proxy.session.outstanding import (
     CLOSE,
     DESCRIBE,
     EXECUTE,
+    FUNCTION,
     PARSE,
+    QUERY,
     SYNC,
     Action,
     Asked,
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from proxy.session.session import Session
 
 _PORTAL: Final = b"hotrollback"
+# Messages that ReadyForQuery follows.
+_ALONE: Final = frozenset((QUERY, FUNCTION))
 
 Done = Callable[[Asked], None]
 
@@ -58,7 +62,7 @@ def run(session: "Session", own: Own, asked: Asked | None = None) -> list[bytes]
     out.append(encode.bind(_PORTAL, name, own.values))
     _swallowed(session, BIND, asked)
     out.append(encode.execute(_PORTAL))
-    _swallowed(session, EXECUTE, asked)
+    _swallowed(session, EXECUTE, asked).refusal = own.refuses
     out.append(encode.close_portal(_PORTAL))
     _swallowed(session, CLOSE, asked)
     return out
@@ -72,26 +76,45 @@ def run_alone(session: "Session", own: Own) -> list[bytes]:
     return out
 
 
-def ask(session: "Session", owns: list[Own], done: Done) -> list[bytes]:
-    """The client's messages wait until the rows of all of them are here."""
-    asked = Asked(done)
+def synced(session: "Session") -> bool:
+    """Whether a Sync of ours would end nothing of the client's."""
+    return not session.unsynced or not (session.bound or session.in_block)
+
+
+def drain(session: "Session") -> list[bytes] | None:
+    """If something of the client's is on its way: messages to wait until it has been answered, and
+    with it whether a transaction is open. Not inside a pipeline, where answers keep their order."""
+    if not session.outstanding.queue or not synced(session):
+        return None
+    session.held = session.draining = True
+    return [encode.FLUSH] if session.unsynced else []
+
+
+def ask(session: "Session", owns: list[Own], done: Done, *, speaks: bool = False) -> list[bytes]:
+    """The client's messages wait until the rows of all of them are here. With `speaks` an error is
+    the answer to the message that waits."""
+    waiting = drain(session)
+    if waiting is not None:
+        return waiting
+    asked = Asked(done, session.held_for, speaks=speaks)
     out = [piece for own in owns for piece in run(session, own, asked)]
     return _wait(session, asked, out)
 
 
 def describe(session: "Session", name: bytes, done: Done) -> list[bytes]:
     """What a statement of the client's returns."""
-    asked = Asked(done)
+    waiting = drain(session)
+    if waiting is not None:
+        return waiting
+    asked = Asked(done, session.held_for)
     _swallowed(session, DESCRIBE, asked)
     return _wait(session, asked, [encode.describe_statement(name)])
 
 
-def describe_text(
-    session: "Session", text: bytes, done: Done, *, speaks: bool
-) -> list[bytes]:
+def describe_text(session: "Session", text: bytes, done: Done, *, speaks: bool) -> list[bytes]:
     """What a text would return. With `speaks` an error is the answer to the client's message that
     waits: in a transaction it has aborted it, as the message itself would have."""
-    asked = Asked(done, speaks=speaks)
+    asked = Asked(done, session.held_for, speaks=speaks)
     name = session.names.fresh()
     for kind in (PARSE, DESCRIBE, CLOSE):
         _swallowed(session, kind, asked)
@@ -104,13 +127,14 @@ def describe_text(
 
 
 def _wait(session: "Session", asked: Asked, out: list[bytes]) -> list[bytes]:
-    """Between the client's Syncs a question has a Sync of its own and fails unseen; inside a
-    pipeline a Sync would end the client's transaction, so there it is a Flush."""
-    if session.unsynced:
-        out.append(encode.FLUSH)
-        session.outstanding.queue[-1].last = True
-    else:
+    """A question has a Sync of its own where that ends nothing of the client's, so that it may fail
+    unseen. Inside a pipeline or a transaction it has a Flush: what fails there has failed for the
+    client, too, and up to its Sync nothing is run."""
+    if synced(session) and not (session.in_block and asked.waiting not in _ALONE):
         out.append(encode.SYNC)
         _swallowed(session, SYNC, asked).last = True
+    else:
+        out.append(encode.FLUSH)
+        session.outstanding.queue[-1].last = True
     session.held = True
     return out

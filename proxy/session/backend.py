@@ -8,7 +8,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from proxy.session import repair
-from proxy.session.outstanding import DESCRIBE, EXECUTE, QUERY, SYNC, Action, Asked, Slot
+from proxy.session.outstanding import (
+    DESCRIBE,
+    EXECUTE,
+    FUNCTION,
+    QUERY,
+    SYNC,
+    Action,
+    Asked,
+    Copying,
+    Slot,
+)
 from proxy.wire import decode, encode
 
 if TYPE_CHECKING:
@@ -19,6 +29,9 @@ Handler = Callable[["Session", bytes, int, int], bytes | None]
 # Messages of which a long one is forwarded before its end has come.
 STREAMED: Final = frozenset(b"DdV")
 _IDLE: Final = ord("I")
+# Cancelled, timed out, shut down.
+_FROM_OUTSIDE: Final = (b"57", b"25P03", b"25P04")
+_ALONE: Final = frozenset((QUERY, FUNCTION))
 # Settings that change what names mean or how values print.
 _MATTERS: Final = frozenset(
     (b"search_path", b"DateStyle", b"IntervalStyle", b"session_authorization", b"is_superuser")
@@ -48,13 +61,22 @@ def finish(asked: Asked) -> None:
     asked.done(asked)
 
 
+def _popped(session: "Session", slot: Slot) -> None:
+    """The head has been answered."""
+    queue = session.outstanding.queue
+    queue.popleft()
+    _over(slot)
+    if session.draining and not queue:
+        session.draining = False
+        session.resume()
+
+
 def _acknowledged(session: "Session", _buf: bytes, _pos: int, _end: int) -> bytes | None:
     """ParseComplete, BindComplete, CloseComplete, and NoData below."""
-    queue = session.outstanding.queue
-    if not queue:
+    slot = session.head
+    if slot is None:
         return None
-    slot = queue.popleft()
-    _over(slot)
+    _popped(session, slot)
     return b"" if slot.action is Action.SWALLOW else None
 
 
@@ -68,9 +90,8 @@ def _described(session: "Session", buf: bytes, pos: int, end: int) -> bytes | No
         slot.asked.columns = [column.name for column in columns]
     action = _action(slot)
     if slot.kind == DESCRIBE:
-        session.outstanding.queue.popleft()
-        _over(slot)
-    else:
+        _popped(session, slot)
+    elif slot.parts is not None:
         slot.emitted = slot.emitted or action is not Action.SWALLOW
     return b"" if action is Action.SWALLOW else None
 
@@ -98,11 +119,15 @@ def _completed(session: "Session", buf: bytes, pos: int, end: int) -> bytes | No
         return None
     slot = queue[0]
     if slot.kind == QUERY:
+        if slot.gap is not None and buf[pos] == ord("C"):
+            session.around.gap_unrecorded(session, slot.gap)
+            slot.gap = None
         return _query_part(slot, buf, pos, end)
     if slot.kind != EXECUTE:
         return None
-    queue.popleft()
-    _over(slot)
+    if session.copying is Copying.ASKED:
+        session.copying = Copying.NOT
+    _popped(session, slot)
     if slot.action is Action.SWALLOW:
         return b""
     if slot.action is Action.REPAIR and buf[pos] == ord("C"):
@@ -130,20 +155,20 @@ def _query_part(slot: Slot, buf: bytes, pos: int, end: int) -> bytes | None:
 def _ready(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
     queue = session.outstanding.queue
     session.status = status = buf[pos + 5]
-    slot = queue.popleft() if queue else None
-    if status == _IDLE and (session.ddl or session.set_in_transaction):
-        session.transaction_ended()
-    if not queue and status == _IDLE:
+    slot = session.head
+    if status == _IDLE and len(queue) <= 1:
+        # Else what was sent meanwhile may have begun another.
         session.names.portals.clear()
+        if session.changed:
+            session.transaction_ended()
     if slot is None:
         return None
     if slot.resend and slot.sent is not None:
+        queue.popleft()
+        session.held = False
         session.send_original(slot.sent)
         return b""
-    _over(slot)
-    if session.draining and not queue:
-        session.draining = False
-        session.resume()
+    _popped(session, slot)
     if slot.action is Action.SWALLOW:
         return b""
     return slot.held + buf[pos:end] if slot.held else None
@@ -151,27 +176,70 @@ def _ready(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
 
 def _failed(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
     fields = decode.error_fields(buf[pos + 5 : end])
-    session.fatal = dict(fields).get(b"V") in {b"FATAL", b"PANIC"}
+    found = dict(fields)
+    session.fatal = found.get(b"V") in {b"FATAL", b"PANIC"}
     slot = session.head
     if slot is None or session.fatal:
         return None
-    swallowed = False
+    session.copying = Copying.NOT
+    session.copy_in = None
     if slot.asked is not None:
-        slot.asked.error = fields
-        # A question with a Sync of its own fails unseen; one inside the client's pipeline has
-        # aborted it, and what the server says is the answer to the client's next message.
-        ends = [other for other in session.outstanding.queue if other.last and other.kind == SYNC]
-        swallowed = bool(ends) and not slot.asked.speaks
-        if ends and slot.asked.speaks:
-            ends[0].action = Action.FORWARD
-            session.drop_message()
-    out = None if swallowed else repair.error(session, slot, fields)
-    slot.held = b""
+        out = _question_failed(session, slot.asked, fields)
+    else:
+        out = repair.error(session, slot, fields)
+    if slot.held:
+        slot.held = b""
     skipping, over = session.outstanding.after_error()
     session.skipping = session.skipping or skipping
     for asked in over:
         finish(asked)
-    return b"" if swallowed else out
+    if session.draining and not session.outstanding.queue:
+        session.draining = False
+        session.resume()
+    return out
+
+
+def _question_failed(session: "Session", asked: Asked, fields: repair.Fields) -> bytes | None:
+    """A question with a Sync of its own fails unseen, unless it was ended from outside or has ended
+    the client's transaction: then what the server says is the answer to the message that waits."""
+    asked.error = fields
+    code = dict(fields).get(b"C", b"")
+    sync = next((slot for slot in session.outstanding.queue if slot.last), None)
+    if sync is None or sync.kind != SYNC:
+        asked.told = True
+        return repair.told(fields)
+    if not (asked.speaks or session.in_block or code.startswith(_FROM_OUTSIDE)):
+        return b""
+    asked.told = True
+    if asked.waiting in _ALONE:
+        sync.action = Action.FORWARD
+    else:
+        session.discarding = True
+    session.drop_message()
+    return repair.told(fields)
+
+
+def _notice(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
+    slot = session.head
+    if slot is None or (slot.parts is None and slot.back is None):
+        return None
+    slot.emitted = True
+    return repair.notice(slot, decode.error_fields(buf[pos + 5 : end]))
+
+
+def _takes_data(session: "Session", _buf: bytes, _pos: int, _end: int) -> bytes | None:
+    """CopyInResponse: the server has taken no notice of any Sync that was sent meanwhile."""
+    slot = session.head
+    if slot is None or slot.kind != EXECUTE:
+        return None
+    queue = session.outstanding.queue
+    ignored = [other for other in queue if other.in_copy]
+    for other in ignored:
+        queue.remove(other)
+    if session.copying is Copying.ASKED:
+        session.copying = Copying.TAKING
+        session.unsynced = True
+    return None
 
 
 def _parameter_status(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
@@ -196,5 +264,7 @@ HANDLERS: Final[dict[int, Handler]] = {
     ord("s"): _completed,
     ord("Z"): _ready,
     ord("E"): _failed,
+    ord("N"): _notice,
+    ord("G"): _takes_data,
     ord("S"): _parameter_status,
 }

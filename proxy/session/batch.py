@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 
 def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | None:
     queue = session.outstanding.queue
-    if not session.watching or buf[end - 1] != 0:
+    if session.knowledge.installed is False or buf[end - 1] != 0:
         queue.append(PLAIN[QUERY])
         return None
     text = buf[pos + 5 : end - 1]
     analysis = analyse(text, session.standard_strings)
     statements = analysis.statements
-    if not any(may_write(statement) for statement in statements):
+    cursors = session.writing_cursors
+    if not session.watching or not any(may_write(each, cursors) for each in statements):
         for statement in statements:
             effects.sent(session, statement)
         queue.append(PLAIN[QUERY])
         return None
+    session.held_for = QUERY
     if queue:
         # Whether a transaction is open is known when everything before has been answered.
         session.draining = session.held = True
@@ -50,15 +52,14 @@ def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | N
     return _send(session, buf[pos:end], statements, plans)
 
 
-def _plan(
-    session: "Session", analysis: Analysis, statement: Statement, text: bytes
-) -> Plan | Hold:
+def _plan(session: "Session", analysis: Analysis, statement: Statement, text: bytes) -> Plan | Hold:
     alone = len(analysis.statements) == 1
     if not alone and session.in_block:
         return plan(session, statement, text, None)
 
     def describe(done: asking.Done) -> list[bytes]:
-        return asking.describe_text(session, statement.slice(text), done, speaks=session.in_block)
+        asked = text if alone else statement.slice(text)
+        return asking.describe_text(session, asked, done, speaks=session.in_block)
 
     return plan(session, statement, text, describe)
 
@@ -75,15 +76,15 @@ def _send(
     parts: list[Part] = []
     gap = None
     for statement, chosen in zip(statements, plans, strict=True):
-        if chosen.how is How.ANNOUNCE and chosen.reason is not None:
-            own = around.note(chosen.fingerprint, chosen.reason)
+        if chosen.how is How.ANNOUNCE:
             if len(statements) == 1 and not session.in_block:
-                out.extend(asking.run_alone(session, own))
-                parts.append(Part())
-                continue
-            chosen = Plan(How.NOTE, chosen.fingerprint, chosen.reason)  # noqa: PLW2901
-        if chosen.how is not How.PASS and chosen.reason is not None:
-            gap = around.note(chosen.fingerprint, chosen.reason)
+                out.extend(asking.run_alone(session, around.note(chosen)))
+                queue.append(PLAIN[QUERY])
+                out.append(original)
+                return out
+            chosen = chosen.in_transaction()  # noqa: PLW2901
+        if chosen.how is not How.PASS:
+            gap = chosen
         _surround(statement, chosen, edits, parts)
     parts_of_client = [part for part in parts if part.action is not Action.SWALLOW]
     if parts[-1].action is Action.SWALLOW and not session.in_block:
@@ -96,12 +97,10 @@ def _send(
     return out
 
 
-def _surround(
-    statement: Statement, chosen: Plan, edits: list[Edit], parts: list[Part]
-) -> None:
+def _surround(statement: Statement, chosen: Plan, edits: list[Edit], parts: list[Part]) -> None:
     for own in around.before(chosen):
         edits.append(Edit(statement.start, statement.start, own.inline() + b"; ", "before"))
-        parts.append(Part(Action.SWALLOW))
+        parts.append(Part(Action.SWALLOW, refusal=own.refuses))
     edits.extend(chosen.edits)
     if chosen.how is How.REWRITE:
         parts.append(Part(Action.REPAIR, statement.kind.tag))
@@ -109,16 +108,27 @@ def _surround(
         parts.append(Part())
     for own in around.after(chosen):
         edits.append(Edit(statement.end, statement.end, b"; " + own.inline(), "after"))
-        parts.append(Part(Action.SWALLOW))
+        parts.append(Part(Action.SWALLOW, refusal=own.refuses))
 
 
 def unanalysed(session: "Session") -> list[bytes]:
-    """Before a message that is too long to be looked at: a gap, if it can be had."""
-    if session.identity is None:
-        return identify(session)
-    if not session.watching or not session.identity.writable:
+    """Before a simple query that is too long to be looked at: a gap, if it can be had."""
+    if not session.watching:
         return []
-    own = around.note(0, Reason.TOO_LONG)
-    if session.unsynced:
-        return asking.run(session, own)
+    session.held_for = QUERY
+    if session.outstanding.queue:
+        session.draining = session.held = True
+        return []
+    if session.known() is None:
+        return identify(session)
+    who = session.identity
+    if who is None or not who.installed or who.in_recovery:
+        return []
+    if not session.recording:
+        session.around.gap_unrecorded(session, Plan(How.NOTE, 0, Reason.LOG_UNAVAILABLE))
+        return []
+    how = How.REFUSE if session.around.reject else How.NOTE
+    (own,) = around.before(Plan(how, 0, Reason.TOO_LONG))
+    if own.refuses:
+        return asking.ask(session, [own], lambda _asked: session.resume(), speaks=True)
     return asking.run_alone(session, own)

@@ -14,6 +14,8 @@ _SETTINGS: Final = frozenset((
     "role", "session_authorization", "search_path", "datestyle", "intervalstyle",
     "extra_float_digits", "row_security", "session_replication_role", "all",
 ))  # fmt: skip
+# Code of users: it may change the schema, settings, and prepared statements.
+_OPAQUE: Final = frozenset((Group.PROCEDURE, Group.EXECUTE, Group.UNKNOWN))
 
 
 def sent(session: "Session", statement: Statement) -> None:
@@ -24,12 +26,17 @@ def sent(session: "Session", statement: Statement) -> None:
             session.settings_changed()
     elif group is Group.DDL:
         session.schema_changed()
-    elif group in {Group.PROCEDURE, Group.EXECUTE, Group.UNKNOWN}:
+    elif group in _OPAQUE:
         session.schema_changed()
         session.settings_changed()
+        if group is Group.PROCEDURE:
+            session.names.forget_ours()
     elif group is Group.SESSION:
         _session(session, statement)
+    elif group is Group.CURSOR:
+        _cursor(session, statement)
     elif kind is Kind.ROLLBACK_TO or kind is Kind.ROLLBACK:
+        session.off_noted = False
         if session.set_in_transaction:
             session.identity = None
         if session.ddl:
@@ -41,7 +48,20 @@ def _session(session: "Session", statement: Statement) -> None:
         if statement.setting is None or statement.setting in _SETTINGS:
             session.settings_changed()
     elif statement.kind is Kind.DISCARD:
-        session.settings_changed()
-        session.names.forget_prepared()
-    elif statement.kind is Kind.DEALLOCATE and statement.object_name is None:
-        session.names.forget_prepared()
+        if not session.in_block:  # there it is an error
+            session.settings_changed()
+            session.names.forget_prepared()
+    elif statement.kind is Kind.DEALLOCATE:
+        if statement.object_name is None:
+            session.names.forget_prepared()
+        else:
+            session.names.statements.pop(statement.object_name.encode(), None)
+
+
+def _cursor(session: "Session", statement: Statement) -> None:
+    """A cursor counts as one whose query may write if it calls what may write, as far as is known;
+    it is a plan's affair to know."""
+    known = session.known()
+    calls = known.calls if known is not None else {}
+    if statement.kind is Kind.DECLARE and any(calls.get(name, True) for name in statement.calls):
+        session.writing_cursors.add(statement.object_name)

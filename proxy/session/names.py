@@ -6,17 +6,25 @@ form of it under a name of ours, to which Bind is redirected. Changes made here 
 sent them; the slot of the message takes them back if the server skips it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from proxy.capture.plan import Plan
 from proxy.catalog.cache import Known
 from proxy.sql.analyse import Analysis
+
+# Shadows that a session keeps on the server. Clients that write values into the texts of unnamed
+# statements would fill it with them.
+SHADOWS: Final = 200
 
 
 @dataclass(slots=True, eq=False)
 class Prepared:
     text: bytes
     oids: bytes
+    standard_strings: bool = True  # how the server read it
+    too_long: bool = False  # its text was forwarded without being kept
     analysis: Analysis | None = None  # made when it is first needed
     plan: Plan | None = None
     known: Known | None = None  # what the plan rests on
@@ -31,13 +39,20 @@ class Prepared:
 class Portal:
     prepared: Prepared | None
     plan: Plan
+    back: Callable[[int], int | None] | None = None  # of the shadow that it runs
+
+
+class Shadow(NamedTuple):
+    name: bytes
+    back: Callable[[int], int | None]  # position in our text -> in the client's
 
 
 @dataclass(slots=True)
 class Names:
     statements: dict[bytes, Prepared] = field(default_factory=dict)
     portals: dict[bytes, Portal] = field(default_factory=dict)
-    shadows: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)  # text, oids -> name
+    # By our text and its oids; the one that was used least recently comes first.
+    shadows: dict[tuple[bytes, bytes], Shadow] = field(default_factory=dict)
     ours: dict[bytes, bytes] = field(default_factory=dict)  # text of our own statements -> name
     count: int = 0
 
@@ -46,8 +61,23 @@ class Names:
         self.count += 1
         return b"hotrollback_%d" % self.count
 
+    def shadow(self, key: tuple[bytes, bytes]) -> Shadow | None:
+        found = self.shadows.pop(key, None)
+        if found is not None:
+            self.shadows[key] = found
+        return found
+
+    def too_many(self) -> Shadow | None:
+        """One that is to be closed before another is made."""
+        if len(self.shadows) < SHADOWS:
+            return None
+        return self.shadows.pop(next(iter(self.shadows)))
+
     def forget_prepared(self) -> None:
         """DEALLOCATE ALL and DISCARD ALL reach our statements, too."""
         self.statements.clear()
+        self.forget_ours()
+
+    def forget_ours(self) -> None:
         self.shadows.clear()
         self.ours.clear()

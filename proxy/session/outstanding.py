@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from proxy.capture.around import Own
+from proxy.capture.plan import Plan
 
 PARSE, BIND, CLOSE, DESCRIBE, EXECUTE = b"PBCDE"
 SYNC, QUERY, FUNCTION = b"SQF"
@@ -22,6 +22,14 @@ class Action(Enum):
     REPAIR = auto()  # forwarded, with the command tag put right
 
 
+class Copying(Enum):
+    """Where a COPY FROM of the extended protocol is: the server ignores Sync while taking data."""
+
+    NOT = auto()
+    ASKED = auto()  # Execute was sent
+    TAKING = auto()  # the server has said that it takes data
+
+
 @dataclass(slots=True, eq=False)
 class Part:
     """The reply to one statement of a simple query."""
@@ -29,6 +37,7 @@ class Part:
     action: Action = Action.FORWARD
     word: bytes = b""  # REPAIR: the command tag's word
     hold: bool = False  # CommandComplete waits for what the server says of the commit
+    refusal: bool = False  # its error is the answer to the client's statement
 
 
 @dataclass(slots=True, eq=False)
@@ -36,11 +45,18 @@ class Asked:
     """A question of ours: its rows come here, `done` is called when it is over."""
 
     done: Callable[["Asked"], None]
+    waiting: int  # type byte of the client's message that waits for it
     speaks: bool = False  # an error is the client's, too
     rows: list[list[bytes | None]] = field(default_factory=list)
     columns: list[bytes] | None = None
     error: list[tuple[bytes, bytes]] | None = None
     cut: bool = False  # an earlier message failed, the question was never run
+    told: bool = False  # the client has been told of the error
+
+    @property
+    def answer(self) -> list[bytes | None] | None:
+        """The first row of a question that was answered."""
+        return self.rows[0] if self.rows and self.error is None and not self.cut else None
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +66,7 @@ class Sent:
     original: bytes  # the client's whole message
     back: Callable[[int], int | None]  # character position in our text -> in the client's
     idle: bool  # no transaction was open: an error undid all of it
-    gap: Own | None  # the gap to announce if the client's own text must run instead
+    gap: Plan | None  # what is not recorded if the client's own text must run instead
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +81,9 @@ class Slot:
     last: bool = False  # of the question
     sent: Sent | None = None
     back: Callable[[int], int | None] | None = None  # EXECUTE, BIND of a rewritten text
+    refusal: bool = False  # its error is the answer to the client's message
+    in_copy: bool = False  # a Sync that the server ignores if it takes data by then
+    gap: Plan | None = None  # what is not recorded if it succeeds
     emitted: bool = False  # the client has seen something of the answer
     resend: bool = False  # the client's own text is sent when this one has ended
     answered: Callable[[], None] | None = None  # the server did it
@@ -75,7 +94,9 @@ class Slot:
         return parts[self.part] if parts is not None and self.part < len(parts) else None
 
 
-PLAIN = {kind: Slot(kind) for kind in (PARSE, BIND, CLOSE, DESCRIBE, EXECUTE, SYNC, QUERY, FUNCTION)}
+PLAIN = {
+    kind: Slot(kind) for kind in (PARSE, BIND, CLOSE, DESCRIBE, EXECUTE, SYNC, QUERY, FUNCTION)
+}
 _ENDED_BY_ITSELF = (SYNC, QUERY, FUNCTION)
 
 

@@ -1,8 +1,9 @@
-"""From a statement to a plan: asks what is not known, one question at a time, then lets `choose` decide."""
+"""From a statement to a plan: asks what is not known, one question at a time, lets `choose` decide,
+and then what the operator has decided: capture off, gaps refused, a log that fails."""
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.capture.around import Own
 from proxy.capture.choose import Need, choose, may_write
@@ -10,7 +11,9 @@ from proxy.capture.plan import PASS, How, Plan, Reason
 from proxy.catalog import identity, relation
 from proxy.catalog.cache import Known
 from proxy.session import asking
+from proxy.session.names import Prepared
 from proxy.session.outstanding import Asked
+from proxy.sql.kinds import Group
 from proxy.sql.statement import Statement
 from undo.image import read_columns
 
@@ -26,46 +29,137 @@ class Hold(NamedTuple):
 
 Describe = Callable[[asking.Done], list[bytes]]
 
+# Plans that depend on nothing but the text and what is known.
+_LASTING: Final = frozenset((Group.ROW_WRITER, Group.READER))
+
 
 def plan(
-    session: "Session", statement: Statement, text: bytes, describe: Describe | None
+    session: "Session",
+    statement: Statement,
+    text: bytes,
+    describe: Describe | None,
+    prepared: Prepared | None = None,
 ) -> Plan | Hold:
-    """`describe` asks what the statement returns; None where that cannot be asked."""
+    """`describe` asks what the statement returns; None where that cannot be asked. What is found is
+    kept in `prepared`."""
+    choice = _choose(session, statement, text, describe, prepared)
+    if choice is None:
+        return _blind(session, statement, text)
+    if isinstance(choice, Hold) or choice.how is How.PASS:
+        return choice
+    _seen(session, choice, statement, text)
+    return choice.refused(certain=_certain(choice)) if session.around.reject else choice
+
+
+def warm(session: "Session", statement: Statement, prepared: Prepared) -> list[bytes] | None:
+    """Asks what can be asked before the statement is there, so that its pipeline need not wait."""
+    found = _choose(session, statement, prepared.text, None, prepared)
+    return found.out if isinstance(found, Hold) else None
+
+
+def _choose(
+    session: "Session",
+    statement: Statement,
+    text: bytes,
+    describe: Describe | None,
+    prepared: Prepared | None,
+) -> Plan | Hold | None:
+    """None where nothing can be recorded now, by the operator's will or for want of a log."""
+    if not may_write(statement, session.writing_cursors):
+        return PASS
     known = session.known()
     if known is None:
-        if not may_write(statement):
-            return PASS
         return Hold(identify(session))
     who = session.identity
     if who is None or not who.installed or who.in_recovery:
         return PASS
+    if not session.recording:
+        return None
+    if prepared is not None and prepared.plan is not None and prepared.known is known:
+        return prepared.plan
     choice = choose(
         statement,
         text,
         known,
         safe_encoding=session.safe_encoding,
         in_block=session.in_block,
+        writing_cursors=session.writing_cursors,
     )
     if isinstance(choice, Need):
         if choice.returning and describe is None:
-            choice = Plan(How.WATCH, choice.fingerprint, Reason.RETURNING)
-        else:
-            return Hold(_ask(session, choice, known, describe))
-    if choice.how is not How.PASS:
-        session.around.statement_seen(session.login.database, choice.fingerprint, statement.slice(text))
-        if not who.writable:
-            session.around.gap_unrecorded(session, choice)
-            return PASS
+            return Plan(How.WATCH, choice.fingerprint, Reason.RETURNING, choice.relation)
+        return Hold(_ask(session, choice, known, describe))
+    if prepared is not None and statement.kind.group in _LASTING:
+        prepared.plan, prepared.known = choice, known
     return choice
+
+
+def _seen(session: "Session", choice: Plan, statement: Statement, text: bytes) -> None:
+    session.around.statement_seen(session.login.database, choice.fingerprint, statement.slice(text))
+
+
+def _certain(choice: Plan) -> bool:
+    """Whether it is known before it runs that what it writes is not recorded."""
+    if choice.how in {How.NOTE, How.ANNOUNCE}:
+        return True
+    relation_ = choice.relation
+    return (
+        choice.how is How.WATCH
+        and relation_ is not None
+        and relation_.kind != "v"
+        and not relation_.captured
+    )
+
+
+_OPAQUE: Final = frozenset((
+    Group.ROW_WRITER, Group.COPY_IN, Group.TRUNCATE, Group.DDL, Group.PROCEDURE, Group.EXECUTE,
+    Group.UNKNOWN, Group.CURSOR,
+))  # fmt: skip
+
+
+def _surely_writes(session: "Session", statement: Statement) -> bool:
+    """As far as the text and what was learnt before tell."""
+    group = statement.kind.group
+    if group is Group.READER:
+        known = session.known()
+        calls = known.calls if known is not None else {}
+        return statement.ctes_write or any(calls.get(name, False) for name in statement.calls)
+    if group is Group.EXPLAIN:
+        return statement.analyze
+    return group in _OPAQUE and not statement.temporary
+
+
+def _blind(session: "Session", statement: Statement, text: bytes) -> Plan:
+    """Nothing but a gap can be kept of it: one a transaction says that capture was off in it; the
+    log that cannot be written is told by the proxy's own connection, or to the client."""
+    if not _surely_writes(session, statement):
+        return PASS
+    who = session.identity
+    log = who is not None and who.writable and not session.knowledge.mistrusted
+    reason = Reason.CAPTURE_OFF if not session.around.capturing() else Reason.LOG_UNAVAILABLE
+    found = Plan(How.NOTE, statement.fingerprint, reason)
+    if reason is Reason.CAPTURE_OFF and log:
+        if session.off_noted:
+            return PASS
+        session.off_noted = session.in_block
+        alone = not statement.kind.in_block or (
+            statement.kind.group is Group.PROCEDURE and not statement.cannot_commit
+        )
+        if alone and not session.in_block:
+            found = Plan(How.ANNOUNCE, statement.fingerprint, reason)
+        _seen(session, found, statement, text)
+        return found
+    if session.around.fail and session.around.capturing():
+        return Plan(How.REFUSE, statement.fingerprint, reason)
+    session.around.gap_unrecorded(session, found)
+    return PASS
 
 
 def identify(session: "Session") -> list[bytes]:
     return asking.ask(session, [Own(identity.IDENTITY_SQL, ())], _identified(session))
 
 
-def _ask(
-    session: "Session", need: Need, known: Known, describe: Describe | None
-) -> list[bytes]:
+def _ask(session: "Session", need: Need, known: Known, describe: Describe | None) -> list[bytes]:
     if need.relations:
         own = Own(relation.RELATIONS_SQL, (relation.question(need.relations),))
         return asking.ask(session, [own], _related(session, need, known))
@@ -74,7 +168,10 @@ def _ask(
         return asking.ask(session, [own], _columned(session, need, known))
     if need.calls:
         own = Own(relation.VOLATILE_SQL, (json.dumps(need.calls).encode(),))
-        return asking.ask(session, [own], _called(session, need, known))
+        return asking.ask(session, [own], _called(session, need.calls, known.calls))
+    if need.procedures:
+        own = Own(relation.COMMITS_SQL, (json.dumps(need.procedures).encode(),))
+        return asking.ask(session, [own], _called(session, need.procedures, known.commits))
     if describe is None:
         raise AssertionError("a description was needed where none can be had")
     return describe(_returned(session, need, known))
@@ -82,21 +179,28 @@ def _ask(
 
 def _identified(session: "Session") -> asking.Done:
     def done(asked: Asked) -> None:
-        if not asked.cut:
-            if asked.rows:
-                session.identity = identity.read(asked.rows[0])
-            else:
-                session.identity = identity.UNKNOWN
-            session.knowledge.installed = session.identity.installed
-            session.around.session_seen(session)
+        row = asked.answer
+        if row is not None:
+            session.identify(identity.read(row))
+        elif not asked.told:
+            session.identify(identity.UNKNOWN)
         session.resume()
 
     return done
 
 
+def _in_vain(session: "Session", asked: Asked) -> bool:
+    """Nothing was learnt. Unless the client has been told of it, the log is not to be relied on."""
+    if asked.error is None and not asked.cut:
+        return False
+    if not asked.told:
+        session.log_failed()
+    return True
+
+
 def _related(session: "Session", need: Need, known: Known) -> asking.Done:
     def done(asked: Asked) -> None:
-        if not asked.cut:
+        if not _in_vain(session, asked):
             found = relation.read(asked.rows[0][0]) if asked.rows else []
             known.relations.update(dict.fromkeys(need.relations))
             known.relations.update(zip(need.relations, found, strict=False))
@@ -107,7 +211,7 @@ def _related(session: "Session", need: Need, known: Known) -> asking.Done:
 
 def _columned(session: "Session", need: Need, known: Known) -> asking.Done:
     def done(asked: Asked) -> None:
-        if not asked.cut:
+        if not _in_vain(session, asked):
             columns = read_columns(asked.rows)
             for oid in need.columns:
                 known.columns[oid] = columns.get(oid, ())
@@ -116,14 +220,14 @@ def _columned(session: "Session", need: Need, known: Known) -> asking.Done:
     return done
 
 
-def _called(session: "Session", need: Need, known: Known) -> asking.Done:
+def _called(session: "Session", names: tuple[str, ...], answers: dict[str, bool]) -> asking.Done:
     def done(asked: Asked) -> None:
-        if not asked.cut:
+        if not _in_vain(session, asked):
             answer = asked.rows[0][0] if asked.rows else None
-            # Without an answer every one of them may write.
-            volatile = set(json.loads(answer or b"[]")) if asked.rows else set(need.calls)
-            for name in need.calls:
-                known.calls[name] = name in volatile
+            # Without an answer every one of them may.
+            found = set(json.loads(answer or b"[]")) if asked.rows else set(names)
+            for name in names:
+                answers[name] = name in found
         session.resume()
 
     return done

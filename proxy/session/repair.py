@@ -1,9 +1,10 @@
-"""Replies to our form of a statement, put right: what the client must see is the answer to its own."""
+"""Replies to our form of a statement, put right: the client must see the answer to its own."""
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from proxy.session.outstanding import QUERY, Slot
+from proxy.session.outstanding import QUERY, Action, Sent, Slot
 from proxy.wire import encode
 
 if TYPE_CHECKING:
@@ -13,10 +14,32 @@ _READ_ONLY: Final = b"25006"
 _SYNTAX: Final = b"42601"
 # Ours stood beside a statement that must stand alone, or that ends transactions.
 _ALONE: Final = frozenset((b"25001", b"2D000"))
-_OURS: Final = b"hotrollback"
+# Raised by ours, and meant for the client.
+_REFUSALS: Final = b"RB"
+# Of these an error in a statement of ours is the server's answer to whatever was running.
+_ANYBODYS: Final = frozenset((b"57", b"40", b"25", b"08"))
+# Names that only our text gives: the relation is no longer what it was taken for.
+_NAMES: Final = re.compile(rb"\bhotrollback_(?:[wlonx]|c[0-9]+|relid|before|after|key)\b")
+_LOG: Final = re.compile(
+    rb"\bhotrollback(?:\.|\b(?!_))|permission denied for (?:table change|sequence epoch)"
+)
 _WORD_IN_READ_ONLY: Final = re.compile(rb"\b(INSERT|SELECT)\b")
+_HINT: Final = (
+    b"The write was part of a statement that records it. Repair the log, or let writes through"
+    b" unrecorded: CAPTURE OFF."
+)
 
 Fields = list[tuple[bytes, bytes]]
+
+# What the server says of a prepared statement whose relation has got other columns.
+_CHANGED: Final[Fields] = [
+    (b"S", b"ERROR"),
+    (b"V", b"ERROR"),
+    (b"C", b"0A000"),
+    (b"M", b"cached plan must not change result type"),
+    (b"F", b"plancache.c"),
+    (b"R", b"RevalidateCachedQuery"),
+]
 
 
 def tag(server: bytes, word: bytes) -> bytes:
@@ -27,35 +50,89 @@ def tag(server: bytes, word: bytes) -> bytes:
 
 def error(session: "Session", slot: Slot, fields: Fields) -> bytes | None:
     """None: as it came. b"": the client's own text will be sent, and that answer counts."""
+    found = dict(fields)
+    part = slot.current()
+    ours = (part or slot).action is Action.SWALLOW
+    if ours and found.get(b"C", b"")[:2] == _REFUSALS:
+        return encode.fields(b"E", [(name, value) for name, value in fields if name not in b"WP"])
     sent = slot.sent
     back = sent.back if sent is not None else slot.back
-    if back is None:
+    if back is None and not ours:
         return None
-    found = dict(fields)
-    code = found.get(b"C", b"")
+    changed = not ours and any(_NAMES.search(found.get(name, b"")) for name in (b"M", b"D"))
+    log = not changed and _about_log(found, ours=ours)
+    if log:
+        session.log_failed()
+        if sent is not None and sent.gap is not None:
+            sent = slot.sent = replace(sent, gap=sent.gap.without_log())
+    elif changed:
+        session.knowledge.forget()
     position = int(found[b"P"]) if found.get(b"P", b"").isdigit() else None
-    mapped = back(position) if position is not None else None
-    if sent is not None and slot.kind == QUERY and _ask_again(session, slot, found, mapped):
-        slot.resend = True
-        return b""
+    mapped = back(position) if back is not None and position is not None else None
+    if sent is not None and slot.kind == QUERY:
+        lost = changed or (position is not None and mapped is None)
+        if _ask_again(session, slot, sent, found.get(b"C", b""), log=log, lost=lost):
+            slot.resend = True
+            session.held = True
+            return b""
+    if log or changed:
+        fields, mapped = (_unavailable(found) if log else _CHANGED), None
+    word = part.word if part is not None and part.word else slot.word
+    return encode.fields(b"E", _repaired(fields, mapped, word))
+
+
+def told(fields: Fields) -> bytes:
+    """An error of a question, as the answer to the client's message."""
+    unknown = (b"P", b"W") if dict(fields).get(b"C", b"")[:2] == _REFUSALS else ()
+    return encode.fields(b"E", [field for field in fields if field[0] not in unknown])
+
+
+def notice(slot: Slot, fields: Fields) -> bytes | None:
+    """A notice's position, which is one in our text."""
+    back = slot.sent.back if slot.sent is not None else slot.back
+    found = dict(fields)
+    if back is None or not found.get(b"P", b"").isdigit():
+        return None
+    return encode.fields(b"N", _repaired(fields, back(int(found[b"P"])), b""))
+
+
+def _repaired(fields: Fields, position: int | None, word: bytes) -> Fields:
+    read_only = word and dict(fields).get(b"C") == _READ_ONLY
     repaired: Fields = []
     for name, value in fields:
         new = value
         if name == b"P":
-            if mapped is None:
+            if position is None:
                 continue
-            new = b"%d" % mapped
-        elif name == b"M" and code == _READ_ONLY:
-            part = slot.current()
-            word = part.word if part is not None and part.word else slot.word
-            if word:
-                new = _WORD_IN_READ_ONLY.sub(word, value, count=1)
+            new = b"%d" % position
+        elif name == b"M" and read_only:
+            new = _WORD_IN_READ_ONLY.sub(word, value, count=1)
         repaired.append((name, new))
-    return encode.fields(b"E", repaired)
+    return repaired
+
+
+def _about_log(found: dict[bytes, bytes], *, ours: bool) -> bool:
+    """Whether it is the log that failed, not the client's statement."""
+    if ours:
+        return found.get(b"C", b"")[:2] not in _ANYBODYS
+    return found.get(b"s") == b"hotrollback" or any(
+        _LOG.search(found[name]) for name in (b"M", b"D") if name in found
+    )
+
+
+def _unavailable(found: dict[bytes, bytes]) -> Fields:
+    return [
+        (b"S", found.get(b"S", b"ERROR")),
+        (b"V", found.get(b"V", b"ERROR")),
+        (b"C", b"RB003"),
+        (b"M", b"the undo log of this database cannot be written"),
+        (b"D", b"%s (%s)" % (found.get(b"M", b""), found.get(b"C", b""))),
+        (b"H", _HINT),
+    ]
 
 
 def _ask_again(
-    session: "Session", slot: Slot, found: dict[bytes, bytes], mapped: int | None
+    session: "Session", slot: Slot, sent: Sent, code: bytes, *, log: bool, lost: bool
 ) -> bool:
     """Whether the client's own text can and should be sent to get the server's answer to it.
 
@@ -63,11 +140,10 @@ def _ask_again(
     transaction (exec_simple_query in src/backend/tcop/postgres.c), so it can be had again even in
     a transaction; anything else only where the error undid all that our text had done.
     """
-    sent = slot.sent
-    if sent is None or slot.emitted or len(session.outstanding.queue) > 1:
+    if slot.emitted or len(session.outstanding.queue) > 1:
         return False
-    code = found.get(b"C", b"")
     if code == _SYNTAX:
         return True
-    ours = any(_OURS in value for name, value in found.items() if name in {b"M", b"D", b"s", b"W"})
-    return sent.idle and ((b"P" in found and mapped is None) or ours or code in _ALONE)
+    if not sent.idle or (log and session.around.fail):
+        return False
+    return lost or log or code in _ALONE

@@ -14,9 +14,9 @@ from typing import Final
 from proxy.capture.plan import Plan
 from proxy.catalog.cache import Knowledge, Known
 from proxy.catalog.identity import Identity
-from proxy.session import asking, backend, frontend
+from proxy.session import backend, frontend
 from proxy.session.names import Names
-from proxy.session.outstanding import PLAIN, QUERY, Outstanding, Sent, Slot
+from proxy.session.outstanding import QUERY, Copying, Outstanding, Sent, Slot
 
 # PostgreSQL's own limits (PQ_SMALL_MESSAGE_LIMIT, PQ_LARGE_MESSAGE_LIMIT in libpq.h).
 SMALL_LIMIT: Final = 10_000
@@ -30,6 +30,7 @@ WHOLE_LIMIT: Final = 1 << 20
 UNSAFE_ENCODINGS: Final = frozenset((
     b"SJIS", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB", b"SHIFT_JIS_2004",
 ))  # fmt: skip
+_SYNC: Final = ord("S")
 _IDLE: Final = ord("I")
 _BLOCK: Final = ord("T")
 _ABORTED: Final = ord("E")
@@ -45,6 +46,9 @@ class Surroundings:
     session_seen: Callable[["Session"], None]  # its identity is known: it is about to write
     gap_unrecorded: Callable[["Session", Plan], None]  # a gap that no transaction can hold
     counted: dict[str, int]
+    reject: bool = False  # on_gap = reject
+    fail: bool = False  # on_log_error = fail
+    statement_limit: int = WHOLE_LIMIT  # longer messages are forwarded without being held whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +79,26 @@ class Session:
         self.knowledge = around.knowledge(login.database)
         self.local: Knowledge | None = None  # after DDL of this transaction
         self.identity: Identity | None = None
+        self.identified: tuple[Knowledge, int] | None = None  # and the generation it belongs to
         self.status = ord("I")  # of the last ReadyForQuery
         self.unsynced = False  # messages of the extended protocol since the last Sync
         self.skipping = False  # the server discards everything until the client's next Sync
+        self.bound = False  # a Bind or Execute among them: the server holds a portal
         self.held = False  # the client's messages wait for an answer of ours
+        self.held_for = 0  # type byte of the message that waits
         self.draining = False  # they wait for everything outstanding to be answered
+        self.discarding = False  # the client's messages up to Sync are answered by an error of ours
         self.ddl = False  # this transaction changed the schema
         self.set_in_transaction = False  # it changed settings that matter
+        self.off_noted = False  # its gap says that capture was off
+        self.copying = Copying.NOT
         self.copy_in: Plan | None = None  # COPY FROM that is checked when its data has come
-        self.watch_fetch = False  # a cursor was declared whose query may write
+        self.writing_cursors: set[str | None] = set()  # declared with a query that may write
         self.raw = login.replication
         self._from_client = b""
         self._client_rest = 0  # bytes of a long message still to come
+        self._client_drop = False  # they are not forwarded
+        self._client_behind: list[bytes] = []  # goes out behind them
         self._from_server = b""
         self._server_rest = 0
         self._server_drop = False  # the rest of the long message is not forwarded
@@ -101,9 +113,13 @@ class Session:
             return
         if self._client_rest and not self.held:
             taken = min(self._client_rest, len(data))
-            self.to_server.append(data[:taken])
+            if not self._client_drop:
+                self.to_server.append(data[:taken])
             self._client_rest -= taken
             data = data[taken:]
+            if not self._client_rest:
+                self.to_server.extend(self._client_behind)
+                self._client_behind = []
         if data:
             self._from_client = self._from_client + data if self._from_client else data
             if not self.held:
@@ -114,6 +130,7 @@ class Session:
         size = len(buf)
         pos = run = 0
         handlers = frontend.HANDLERS
+        limit = self.around.statement_limit
         while size - pos >= 5 and not self.raw:
             kind = buf[pos]
             length = int.from_bytes(buf[pos + 1 : pos + 5], "big")
@@ -122,20 +139,13 @@ class Session:
                 if not _length_allowed(kind, length):
                     self._leave_to_server(buf, run, pos)
                     return
-                if length > WHOLE_LIMIT:
-                    ready = frontend.long_message(self, kind, buf, pos)
-                    if ready is None:
+                if length > limit and kind not in frontend.SHORT:
+                    went = self._long_message(kind, buf, run, pos, end)
+                    if went is None:
                         break
-                    out, replaced = ready
-                    self.to_server.append(buf[run:pos])
-                    self.to_server.extend(out)
+                    run = pos = went
                     if self.held:
-                        run = pos
                         break
-                    taken = min(end, size)
-                    self.to_server.append(buf[pos + replaced : taken])
-                    self._client_rest = end - taken
-                    run = pos = taken
                     continue
                 if end > size:
                     break
@@ -143,11 +153,12 @@ class Session:
             if handler is None:
                 self._leave_to_server(buf, run, pos)
                 return
-            out = handler(self, buf, pos, end)
-            if out is not None:
+            discards = self.discarding and kind != _SYNC
+            instead = [] if discards else handler(self, buf, pos, end)
+            if instead is not None:
                 if run < pos:
                     self.to_server.append(buf[run:pos])
-                self.to_server.extend(out)
+                self.to_server.extend(instead)
                 if self.held:
                     run = pos
                     break
@@ -158,6 +169,28 @@ class Session:
         if run < pos:
             self.to_server.append(buf[run:pos] if run or pos < size else buf)
         self._from_client = buf[pos:]
+
+    def _long_message(self, kind: int, buf: bytes, run: int, pos: int, end: int) -> int | None:
+        """Forwards what there is of it, and of what came before; how far. None: there must be more
+        of it."""
+        ready = frontend.long_message(self, kind, buf, pos)
+        if ready is None:
+            return None
+        out, replaced, behind = ready
+        self.to_server.append(buf[run:pos])
+        self.to_server.extend(out)
+        if self.held:
+            return pos
+        taken = min(end, len(buf))
+        self._client_drop = self.discarding
+        if not self._client_drop:
+            self.to_server.append(buf[pos + replaced : taken])
+        self._client_rest = end - taken
+        if self._client_rest:
+            self._client_behind = behind
+        else:
+            self.to_server.extend(behind)
+        return taken
 
     def _leave_to_server(self, buf: bytes, run: int, pos: int) -> None:
         """A message that the server refuses by its first bytes: it gets these, answers in its turn
@@ -248,20 +281,40 @@ class Session:
         queue = self.outstanding.queue
         return queue[0] if queue else None
 
+    @property
+    def relied_on(self) -> Knowledge:
+        """What is known of this database, in this transaction."""
+        return self.local if self.local is not None else self.knowledge
+
     def known(self) -> Known | None:
         """What may be relied on now; None if the session must first be asked who it is."""
-        if self.identity is None:
+        knowledge = self.relied_on
+        if self.identity is None or self.identified != (knowledge, knowledge.generation):
             return None
-        knowledge = self.local if self.local is not None else self.knowledge
         return knowledge.view(self.identity, self.login.version)
+
+    def identify(self, found: Identity) -> None:
+        knowledge = self.relied_on
+        self.identity = found
+        self.knowledge.installed = knowledge.installed = found.installed
+        knowledge.see(found)
+        self.identified = (knowledge, knowledge.generation)
+        self.around.session_seen(self)
 
     @property
     def watching(self) -> bool:
         """Whether writes are looked at now: not where nothing can be recorded, nor in a failed
         transaction, where the server runs nothing."""
+        return self.status != _ABORTED and self.knowledge.installed is not False
+
+    @property
+    def recording(self) -> bool:
+        """Whether what this session writes goes into the log now."""
+        who = self.identity
         return (
-            self.status != _ABORTED
-            and self.knowledge.installed is not False
+            who is not None
+            and who.writable
+            and not self.knowledge.mistrusted
             and self.around.capturing()
         )
 
@@ -282,16 +335,22 @@ class Session:
         self.around.counted[name] = self.around.counted.get(name, 0) + 1
 
     def send_original(self, sent: Sent) -> None:
-        """The client's own text after ours was refused for being ours."""
-        if sent.gap is not None:
-            self.to_server.extend(asking.run_alone(self, sent.gap))
-        self.outstanding.queue.append(PLAIN[QUERY])
+        """The client's own text after ours was refused for being ours. If it succeeds, it has
+        written what is not recorded."""
+        self.outstanding.queue.append(Slot(QUERY, gap=sent.gap))
         self.to_server.append(sent.original)
+        self.resume()
 
     def drop_message(self) -> None:
         """The message that waits has been answered by what the server said to our question."""
-        length = int.from_bytes(self._from_client[1:5], "big")
-        self._from_client = self._from_client[1 + length :]
+        end = 1 + int.from_bytes(self._from_client[1:5], "big")
+        self._client_rest = max(end - len(self._from_client), 0)
+        self._client_drop = self._client_rest > 0
+        self._from_client = self._from_client[end:]
+
+    def log_failed(self) -> None:
+        """The log could not be written or asked: others need not find out for themselves."""
+        self.knowledge.log_failed()
 
     def schema_changed(self) -> None:
         """DDL was sent: what is known is forgotten now, and again when its transaction ends."""
@@ -303,7 +362,14 @@ class Session:
         self.identity = None
         self.set_in_transaction = True
 
+    @property
+    def changed(self) -> bool:
+        """Whether something ends with this transaction."""
+        return bool(self.ddl or self.set_in_transaction or self.off_noted or self.writing_cursors)
+
     def transaction_ended(self) -> None:
+        self.off_noted = False
+        self.writing_cursors.clear()
         if self.ddl:
             self.ddl = False
             self.local = None

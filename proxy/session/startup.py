@@ -26,7 +26,7 @@ PASSWORD_LIMIT: Final = 1 << 17
 # The longest of the server's messages before it is ready; more is no PostgreSQL.
 SERVER_LIMIT: Final = 1 << 20
 _CANCEL_KEY_LIMIT: Final = 256
-_ENCRYPTION: Final = {encode.SSL_CODE: "SSL", encode.GSSENC_CODE: "GSSAPI"}
+_ENCRYPTION: Final = {encode.SSL_CODE: "SSL", encode.GSSENC_CODE: "GSSAPI encryption"}
 _SERVER_KINDS: Final = frozenset(b"RSKZENv")
 _OK: Final = 0  # AuthenticationOk
 _NO_ANSWER: Final = (_OK, 12)  # nor is one awaited to AuthenticationSASLFinal

@@ -157,9 +157,25 @@ BEGIN
     PERFORM set_config('hotrollback.statement', coalesce(fingerprint::text, ''), true);
     PERFORM set_config('hotrollback.mark', json_build_object(
         'lsn', pg_current_wal_insert_lsn(),
+        'fingerprint', fingerprint,
+        'log', (SELECT sum(pg_stat_get_xact_tuples_inserted(i.inhrelid))
+                  FROM pg_inherits i WHERE i.inhparent = 'hotrollback.change'::regclass),
         'writes', (SELECT coalesce(json_agg(w), '[]') FROM hotrollback.writes_v1() w
                     WHERE ins + upd + del > 0)
     )::text, true);
+END $$;
+
+-- Before a statement that capture triggers record: its fingerprint. Under an older snapshot what the
+-- catalog shows afterwards need not be what was in force, so that there the rows are counted, too.
+CREATE FUNCTION hotrollback.tell_v1(fingerprint bigint) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+BEGIN
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        PERFORM hotrollback.mark_v1(fingerprint);
+    ELSE
+        PERFORM set_config('hotrollback.statement', coalesce(fingerprint::text, ''), true);
+    END IF;
 END $$;
 
 -- Changes that this transaction recorded since an LSN, as the server counts them.
@@ -181,57 +197,183 @@ CREATE FUNCTION hotrollback.recorded_v1(since pg_lsn)
     SELECT relid, sum(i), sum(u), sum(d) FROM counted GROUP BY relid
 $$;
 
--- After it: every relation that changed by more than was recorded is a gap; so is a schema change.
-CREATE FUNCTION hotrollback.check_v1(reason text, statement text) RETURNS void
+-- A write that the proxy must not let through (on_gap = reject).
+CREATE FUNCTION hotrollback.refuse_v1(reason text, relation oid) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+BEGIN
+    RAISE EXCEPTION USING
+        ERRCODE = 'RB002',
+        MESSAGE = format('this write could not be recorded for an undo: %s', reason),
+        DETAIL = coalesce((SELECT format('It concerns %I.%I.', n.nspname, c.relname)
+                             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                            WHERE c.oid = relation), ''),
+        HINT = 'The proxy refuses such writes (on_gap = reject). A capture trigger on the table may'
+               ' help: hotrollback install --all-tables';
+END $$;
+
+-- Gaps of this transaction, or the refusal of them.
+CREATE FUNCTION hotrollback.leave_v1(fingerprint bigint, relids oid[], reason text, refuse boolean)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+BEGIN
+    IF refuse AND relids <> '{}' THEN
+        PERFORM hotrollback.refuse_v1(reason, relids[1]);
+    END IF;
+    INSERT INTO hotrollback.gap (fingerprint, relid, reason)
+    SELECT fingerprint, nullif(r, 0), reason FROM unnest(relids) r;
+END $$;
+
+-- Relations that changed by more than was recorded since a mark; 0 stands for any.
+CREATE FUNCTION hotrollback.missing_v1(mark json) RETURNS oid[]
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 DECLARE
-    mark json;
-    fingerprint bigint := nullif(current_setting('hotrollback.statement', true), '')::bigint;
+    missing oid[];
+    wrote bigint;
+    logged bigint;
 BEGIN
-    IF pg_current_xact_id_if_assigned() IS NULL THEN
-        RETURN;
-    END IF;
-    mark := nullif(current_setting('hotrollback.mark', true), '')::json;
     IF mark IS NULL OR current_setting('track_counts') <> 'on' THEN
-        INSERT INTO hotrollback.gap (fingerprint, reason, statement)
-        VALUES (fingerprint, reason, statement);
-        RETURN;
+        RETURN ARRAY[0::oid];
+    ELSIF current_setting('transaction_isolation') = 'serializable' THEN
+        -- To read the log would be to conflict with everybody who writes it: it is counted only.
+        SELECT array_agg(w.relid), sum(w.ins + w.upd + w.del - b.before) INTO missing, wrote
+          FROM hotrollback.writes_v1() w
+         CROSS JOIN LATERAL (
+               SELECT coalesce(sum(m.ins + m.upd + m.del), 0) AS before
+                 FROM json_to_recordset(mark -> 'writes')
+                      AS m(relid oid, ins bigint, upd bigint, del bigint)
+                WHERE m.relid = w.relid) b
+         WHERE w.ins + w.upd + w.del > b.before;
+        logged := (SELECT sum(pg_stat_get_xact_tuples_inserted(i.inhrelid))
+                     FROM pg_inherits i WHERE i.inhparent = 'hotrollback.change'::regclass)
+                  - (mark ->> 'log')::bigint;
+        RETURN CASE WHEN wrote = logged OR wrote IS NULL THEN '{}' ELSE missing END;
     END IF;
-    INSERT INTO hotrollback.gap (fingerprint, relid, reason, statement)
-    SELECT fingerprint, w.relid, reason, statement
-      FROM hotrollback.writes_v1() w
-      LEFT JOIN json_to_recordset(mark -> 'writes') AS b(relid oid, ins bigint, upd bigint, del bigint)
-           ON b.relid = w.relid
-      LEFT JOIN hotrollback.recorded_v1((mark ->> 'lsn')::pg_lsn) r ON r.relid = w.relid
-     WHERE w.ins - coalesce(b.ins, 0) <> coalesce(r.ins, 0)
-        OR w.upd - coalesce(b.upd, 0) <> coalesce(r.upd, 0)
-        OR w.del - coalesce(b.del, 0) <> coalesce(r.del, 0);
-    INSERT INTO hotrollback.gap (fingerprint, relid, reason, statement)
-    SELECT fingerprint, c.oid, 'ddl', statement
-      FROM pg_class c
-     WHERE c.relpersistence <> 't' AND c.oid >= 16384 AND c.relkind <> 't'
-       AND c.xmin::text::bigint = (pg_current_xact_id()::text::bigint & 4294967295)
-       AND c.relnamespace <> 'hotrollback'::regnamespace
-     LIMIT 1;
+    RETURN ARRAY(
+        SELECT w.relid
+          FROM hotrollback.writes_v1() w
+          LEFT JOIN json_to_recordset(mark -> 'writes')
+                    AS b(relid oid, ins bigint, upd bigint, del bigint) ON b.relid = w.relid
+          LEFT JOIN hotrollback.recorded_v1((mark ->> 'lsn')::pg_lsn) r ON r.relid = w.relid
+         WHERE w.ins - coalesce(b.ins, 0) <> coalesce(r.ins, 0)
+            OR w.upd - coalesce(b.upd, 0) <> coalesce(r.upd, 0)
+            OR w.del - coalesce(b.del, 0) <> coalesce(r.del, 0));
 END $$;
 
--- After a statement that a capture trigger records: a table where none would fire is a gap.
-CREATE FUNCTION hotrollback.verify_v1(relids oid[], reason text, statement text) RETURNS void
+-- Whether this transaction, or a part of it, has made or altered a relation that stays.
+CREATE FUNCTION hotrollback.altered_v1() RETURNS oid
     LANGUAGE sql VOLATILE SET search_path = pg_catalog
     AS $$
-    INSERT INTO hotrollback.gap (fingerprint, relid, reason, statement)
-    SELECT nullif(current_setting('hotrollback.statement', true), '')::bigint, r, reason, statement
-      FROM unnest(relids) r
-     WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = r
-                          AND t.tgname = 'hotrollback_capture' AND t.tgenabled = 'A')
+    SELECT c.oid
+      FROM pg_class c
+     CROSS JOIN (SELECT pg_current_xact_id_if_assigned()::text::bigint) AS t(top)
+     WHERE c.relpersistence <> 't' AND c.oid >= 16384 AND c.relkind <> 't'
+       AND c.relnamespace <> 'hotrollback'::regnamespace
+       -- A subtransaction has a later number than its transaction.
+       AND c.xmin::text::bigint >= (top & 4294967295)
+       AND pg_xact_status(((top >> 32 << 32) | c.xmin::text::bigint)::text::xid8) = 'in progress'
+     LIMIT 1
 $$;
 
--- A gap that is known before the statement runs.
-CREATE FUNCTION hotrollback.note_v1(fingerprint bigint, relid oid, reason text, statement text)
-    RETURNS void
+-- After it: every relation that changed by more than was recorded is a gap; so is a schema change.
+CREATE FUNCTION hotrollback.check_v1(reason text, refuse boolean) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+DECLARE
+    fingerprint bigint := nullif(current_setting('hotrollback.statement', true), '')::bigint;
+    altered oid;
+BEGIN
+    IF pg_current_xact_id_if_assigned() IS NULL
+       OR current_setting('transaction_read_only') = 'on' THEN
+        RETURN;
+    END IF;
+    PERFORM hotrollback.leave_v1(
+        fingerprint,
+        hotrollback.missing_v1(nullif(current_setting('hotrollback.mark', true), '')::json),
+        reason, refuse);
+    altered := hotrollback.altered_v1();
+    IF altered IS NOT NULL AND NOT hotrollback.noted_v1(altered, 'ddl') THEN
+        PERFORM hotrollback.leave_v1(fingerprint, ARRAY[altered], 'ddl', refuse);
+    END IF;
+END $$;
+
+-- What a statement's triggers may still do when its transaction commits is compared then: rows of
+-- this table live no longer than their transaction. Unlogged: in no publication.
+CREATE UNLOGGED TABLE hotrollback.late (mark json, reason text NOT NULL, refuse boolean NOT NULL);
+GRANT INSERT ON hotrollback.late TO PUBLIC;
+
+CREATE FUNCTION hotrollback.on_late_v1() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+BEGIN
+    PERFORM hotrollback.leave_v1((NEW.mark ->> 'fingerprint')::bigint,
+                                 hotrollback.missing_v1(NEW.mark), NEW.reason, NEW.refuse);
+    PERFORM hotrollback.forget_late_v1(NEW.ctid);
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER on_late AFTER INSERT ON hotrollback.late
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hotrollback.on_late_v1();
+ALTER TABLE hotrollback.late ENABLE ALWAYS TRIGGER on_late;
+
+CREATE FUNCTION hotrollback.forget_late_v1(place tid) RETURNS void
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+    AS $$ DELETE FROM hotrollback.late WHERE ctid = place $$;
+
+CREATE FUNCTION hotrollback.check_late_v1(reason text, refuse boolean) RETURNS void
     LANGUAGE sql VOLATILE SET search_path = pg_catalog
     AS $$
-    INSERT INTO hotrollback.gap (fingerprint, relid, reason, statement)
-    VALUES (fingerprint, relid, reason, statement)
+    INSERT INTO hotrollback.late (mark, reason, refuse)
+    SELECT nullif(current_setting('hotrollback.mark', true), '')::json, reason, refuse
+     WHERE current_setting('transaction_read_only') <> 'on'
+       AND pg_current_xact_id_if_assigned() IS NOT NULL
+$$;
+
+-- After a statement that a capture trigger records: a table where none would fire is a gap.
+CREATE FUNCTION hotrollback.verify_v1(relids oid[], reason text, refuse boolean) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+DECLARE
+    missing oid[];
+BEGIN
+    IF current_setting('transaction_read_only') = 'on' THEN
+        RETURN;
+    ELSIF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        IF pg_current_xact_id_if_assigned() IS NULL THEN
+            RETURN;
+        END IF;
+        missing := hotrollback.missing_v1(nullif(current_setting('hotrollback.mark', true), '')::json);
+    ELSE
+        missing := ARRAY(
+            SELECT r FROM unnest(relids) r
+             WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = r
+                                  AND t.tgname = 'hotrollback_capture' AND t.tgenabled = 'A'));
+    END IF;
+    IF missing <> '{}' THEN
+        PERFORM hotrollback.leave_v1(
+            nullif(current_setting('hotrollback.statement', true), '')::bigint,
+            missing, reason, refuse);
+    END IF;
+END $$;
+
+-- A gap that is known before the statement runs. Where nothing can be written the statement will
+-- say so itself.
+CREATE FUNCTION hotrollback.note_v1(fingerprint bigint, relids oid[], reason text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+BEGIN
+    IF current_setting('transaction_read_only') <> 'on' THEN
+        PERFORM set_config('hotrollback.statement', coalesce(fingerprint::text, ''), true);
+        PERFORM hotrollback.leave_v1(fingerprint, coalesce(relids, ARRAY[0::oid]), reason, false);
+    END IF;
+END $$;
+
+-- Whether this transaction has left a gap for this reason already.
+CREATE FUNCTION hotrollback.noted_v1(relation oid, why text) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+    AS $$
+    SELECT EXISTS (SELECT FROM hotrollback.gap g
+                    WHERE g.xid = pg_current_xact_id_if_assigned()::text::bigint
+                      AND g.relid = relation AND g.reason = why)
 $$;

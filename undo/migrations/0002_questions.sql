@@ -43,6 +43,16 @@ BEGIN
           JOIN pg_catalog.pg_constraint f
             ON f.confrelid OPERATOR(pg_catalog.=) s.oid AND f.contype OPERATOR(pg_catalog.=) 'f'
            AND (f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd'))
+    ), referrer(root, oid) AS (
+        SELECT m.root, f.conrelid
+          FROM member m
+          JOIN pg_catalog.pg_constraint f
+            ON f.confrelid OPERATOR(pg_catalog.=) m.oid AND f.contype OPERATOR(pg_catalog.=) 'f'
+        UNION
+        SELECT s.root, f.conrelid
+          FROM referrer s
+          JOIN pg_catalog.pg_constraint f
+            ON f.confrelid OPERATOR(pg_catalog.=) s.oid AND f.contype OPERATOR(pg_catalog.=) 'f'
     ), captured AS (
         SELECT t.tgrelid AS oid
           FROM pg_catalog.pg_trigger t
@@ -119,6 +129,10 @@ BEGIN
                                    JOIN pg_catalog.pg_class k ON k.oid OPERATOR(pg_catalog.=) s.oid
                                   WHERE s.root OPERATOR(pg_catalog.=) c.oid
                                     AND k.relkind OPERATOR(pg_catalog.=) 'r'), '[]'),
+            'referrers', (SELECT pg_catalog.json_agg(s.oid::pg_catalog.int8) FROM referrer s
+                           JOIN pg_catalog.pg_class k ON k.oid OPERATOR(pg_catalog.=) s.oid
+                          WHERE s.root OPERATOR(pg_catalog.=) c.oid
+                            AND k.relkind OPERATOR(pg_catalog.=) 'r'),
             'cascades_uncaptured', (
                 SELECT pg_catalog.count(*) FROM cascade s
                   JOIN pg_catalog.pg_class k ON k.oid OPERATOR(pg_catalog.=) s.oid
@@ -164,4 +178,17 @@ CREATE FUNCTION hotrollback.volatile_v1(names text[]) RETURNS text[]
        AND NOT (l.lanname = 'c' AND EXISTS (
            SELECT FROM pg_depend d
             WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))
+$$;
+
+-- Of some procedure names, those that may end the transaction of their caller.
+CREATE FUNCTION hotrollback.commits_v1(names text[]) RETURNS text[]
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT array_agg(DISTINCT p.proname::text)
+      FROM pg_proc p
+      JOIN pg_language l ON l.oid = p.prolang
+     WHERE p.proname = ANY (names::name[]) AND p.prokind = 'p'
+       AND CASE l.lanname WHEN 'sql' THEN false
+                          WHEN 'plpgsql' THEN p.prosrc ~* E'\\m(commit|rollback|call)\\M'
+                          ELSE true END
 $$;

@@ -54,7 +54,9 @@ $$;
 
 -- The body of a table's capture function. Every name in it is qualified, so that it needs no
 -- search_path of its own. Where nothing makes it anew when columns come and go, it looks: a column
--- more than it knows, or one less, and the whole row is kept as it is and marked as stale.
+-- more than it knows, or one less, or of another type, and the whole row is kept as it is and marked
+-- as stale. It names the types that it was made for, so that it is made anew with them: PL/pgSQL
+-- fails where a field's type is another than when its plan was made.
 CREATE FUNCTION hotrollback.capture_body_v1(relation oid) RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog
     AS $$
@@ -64,7 +66,11 @@ DECLARE
     old_key text := coalesce(hotrollback.key_hash_v1(relation, 'OLD'), 'NULL');
     new_key text := coalesce(hotrollback.key_hash_v1(relation, 'NEW'), 'NULL');
     columns smallint := (SELECT relnatts FROM pg_class WHERE oid = relation);
+    types text := (SELECT string_agg(attnum || ':' || atttypid, ' ' ORDER BY attnum)
+                     FROM pg_attribute
+                    WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped);
     plain constant text := $body$
+-- for %6$s
 BEGIN
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO hotrollback.change (relid, op, old_tid, new_tid, key, before, after)
@@ -79,6 +85,7 @@ BEGIN
     RETURN NULL;
 END $body$;
     guarded constant text := $body$
+-- for %6$s
 DECLARE
     stale pg_catalog.bool;
     key pg_catalog.int4;
@@ -99,7 +106,7 @@ BEGIN
             IF TG_OP OPERATOR(pg_catalog.<>) 'INSERT' THEN
                 before := %3$s;
             END IF;
-        EXCEPTION WHEN undefined_column THEN
+        EXCEPTION WHEN undefined_column OR datatype_mismatch THEN
             stale := true;
         END;
     END IF;
@@ -117,17 +124,8 @@ BEGIN
 END $body$;
 BEGIN
     RETURN format(CASE WHEN hotrollback.followed_v1() THEN plain ELSE guarded END,
-                  old_key, new_key, before, after, columns);
+                  old_key, new_key, before, after, columns, types);
 END $$;
-
--- Whether this transaction has left a gap for this reason already.
-CREATE FUNCTION hotrollback.noted_v1(relation oid, why text) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
-    AS $$
-    SELECT EXISTS (SELECT FROM hotrollback.gap g
-                    WHERE g.xid = pg_current_xact_id_if_assigned()::text::bigint
-                      AND g.relid = relation AND g.reason = why)
-$$;
 
 -- TRUNCATE of a table that has a capture trigger, wherever it comes from: its rows are not looked at.
 CREATE FUNCTION hotrollback.on_truncate_v1() RETURNS trigger
