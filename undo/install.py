@@ -123,9 +123,7 @@ async def _migrate(db: Database) -> tuple[str, ...]:
         raise MadeByNewer(have, current())
     identity = await system_identifier(db)
     if have:
-        theirs = await db.fetchval("SELECT system_identifier FROM hotrollback.meta")
-        if theirs != identity:
-            raise ForeignLog(theirs, identity)
+        await check_origin(db, identity)
     if have == current():
         return ()
     async with db.transaction():
@@ -145,6 +143,20 @@ async def _migrate(db: Database) -> tuple[str, ...]:
     if have:
         return (f"upgraded schema {SCHEMA} from version {have} to {current()}",)
     return (f"made schema {SCHEMA}, version {current()}",)
+
+
+async def check_origin(db: Database, identity: int) -> None:
+    """Of a dump or a template the log came along and means nothing here."""
+    row = await db.fetchrow(
+        "SELECT m.system_identifier, m.database::pg_catalog.int8 AS theirs, d.oid::pg_catalog.int8"
+        "  AS ours FROM hotrollback.meta m, pg_catalog.pg_database d"
+        " WHERE d.datname = pg_catalog.current_database()"
+    )
+    if (row["system_identifier"], row["theirs"]) != (identity, row["ours"]):
+        raise ForeignLog(
+            f"{row['system_identifier']}, database {row['theirs']}",
+            f"{identity}, database {row['ours']}",
+        )
 
 
 async def installed_version(db: Database) -> int:
@@ -234,7 +246,7 @@ async def uninstall(db: Database, *, lock_timeout_ms: int = 2000) -> tuple[str, 
                 await db.execute(f"DROP EVENT TRIGGER IF EXISTS {name}")
                 lines.append(f"dropped event trigger {name}")
         dropped, left = await detach(db, lock_timeout_ms=lock_timeout_ms)
-        lines.append(f"dropped {dropped} capture triggers")
+        lines.append(f"dropped the triggers of {dropped} tables")
         if left:
             lines += [f"NOT dropped from {it.relation}: {it.why}" for it in left]
             lines.append(f"schema {SCHEMA} stays until they are: run uninstall again")

@@ -12,7 +12,8 @@ $$;
 -- Attaches where it is needed, renews where it is attached, and keeps the names. Anybody may call
 -- it, since it does nothing but what install would do.
 CREATE FUNCTION hotrollback.follow_v1(relations oid[]) RETURNS void
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    SET search_path = pg_catalog SET quote_all_identifiers = off
     AS $$
 DECLARE
     needing oid;
@@ -120,7 +121,7 @@ $$;
 
 CREATE FUNCTION hotrollback.on_drop_v1() RETURNS event_trigger
     LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog SET client_min_messages = error
+    SET search_path = pg_catalog SET client_min_messages = error SET quote_all_identifiers = off
     AS $$
 DECLARE
     relevant boolean;
