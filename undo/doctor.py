@@ -5,47 +5,20 @@ ones whose silence would be wondered about.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from undo.database import Database
-from undo.log import EVENT_TRIGGERS, GIVEN
+from undo.finding import USER_TABLES, Finding, named
+from undo.log import GIVEN
+from undo.rights import rights
 
-Level = Literal["ok", "warn", "refuse"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    level: Level  # refuse: install does not go on
-    subject: str  # a word
-    text: str  # what is so
-    remedy: str = ""  # what to do about it; SQL where that is possible
-
+__all__ = ["CHECKS", "PUBLICATION", "Finding", "examine", "script"]
 
 Check = Callable[[Database], Awaitable[Sequence[Finding]]]
 
 PUBLICATION: Final = "publication"
 
-# Tables of users, as far as they matter here.
-_USER_TABLES: Final = """
-SELECT c.oid, c.relowner, pg_catalog.format('%I.%I', n.nspname, c.relname) AS relation
-  FROM pg_catalog.pg_class c
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'hotrollback',
-                         'hotrollback_bin')
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-                    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                      AND d.objid = c.oid AND d.deptype = 'e')
-"""
-
 _LONG_MINUTES: Final = 5
-
-
-def _named(names: Sequence[str], most: int = 5) -> str:
-    """A list that fits a line."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 async def server(db: Database) -> Sequence[Finding]:
@@ -74,7 +47,7 @@ async def publications(db: Database) -> Sequence[Finding]:
         Finding(
             "refuse",
             PUBLICATION,
-            f"publication {_named(names)} is FOR ALL TABLES and would carry the log to subscribers"
+            f"publication {named(names)} is FOR ALL TABLES and would carry the log to subscribers"
             " that have no such table: they stop at its first row",
             "publish tables by name or by schema; or make schema hotrollback on the subscribers"
             " (pg_dump -s -n hotrollback) and install with --accept-publication",
@@ -94,7 +67,7 @@ async def slots(db: Database) -> Sequence[Finding]:
         Finding(
             "warn",
             "logical_slot",
-            f"logical replication slot {_named(names)}: whoever decodes it sees a row of the log"
+            f"logical replication slot {named(names)}: whoever decodes it sees a row of the log"
             " for every row written",
             "let consumers leave out schema hotrollback",
         )
@@ -105,7 +78,7 @@ async def dumps(db: Database) -> Sequence[Finding]:
     """Roles that can read every table today, and so can dump the database, but not the log."""
     rows = await db.fetch(
         f"""
-        WITH tables AS ({_USER_TABLES})
+        WITH tables AS ({USER_TABLES})
         SELECT r.rolname
           FROM pg_catalog.pg_roles r
          WHERE NOT r.rolsuper AND r.rolcanlogin AND r.rolname <> CURRENT_USER
@@ -127,88 +100,12 @@ async def dumps(db: Database) -> Sequence[Finding]:
         Finding(
             "warn",
             "pg_dump",
-            f"pg_dump of this database by {_named([row['rolname'] for row in rows])} will fail for"
+            f"pg_dump of this database by {named([row['rolname'] for row in rows])} will fail for"
             " want of SELECT on the log",
             "pg_dump -N hotrollback (tables keep CREATE TRIGGER hotrollback_capture in the dump:"
             " restoring it elsewhere reports them as errors and goes on)",
         )
     ]
-
-
-async def rights(db: Database) -> Sequence[Finding]:
-    """What the operator role lacks, each with the statement that gives it."""
-    found = []
-    who = await db.fetchrow(
-        "SELECT rolsuper, rolname::pg_catalog.text AS name,"
-        " pg_catalog.quote_ident(rolname) AS role,"
-        " pg_catalog.quote_ident(pg_catalog.current_database()) AS database,"
-        " pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') AS creates,"
-        " pg_catalog.has_parameter_privilege('session_replication_role', 'SET') AS replicas,"
-        " pg_catalog.to_regnamespace('hotrollback') IS NOT NULL AS installed"
-        " FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER"
-    )
-    if who["rolsuper"]:
-        return [Finding("ok", "rights", f"{who['name']} is a superuser: no right is missing")]
-    role = who["role"]
-    if not who["creates"] and not who["installed"]:
-        found.append(
-            Finding(
-                "refuse",
-                "rights",
-                f"{who['name']} may not create a schema in this database",
-                f"GRANT CREATE ON DATABASE {who['database']} TO {role};",
-            )
-        )
-    owners = await db.fetch(
-        f"""
-        SELECT pg_catalog.quote_ident(r.rolname) AS owner,
-               pg_catalog.array_agg(t.relation ORDER BY t.relation) AS relations
-          FROM ({_USER_TABLES}) t
-          JOIN pg_catalog.pg_roles r ON r.oid = t.relowner
-         WHERE NOT pg_catalog.pg_has_role(t.relowner, 'USAGE')
-         GROUP BY r.rolname ORDER BY r.rolname
-        """
-    )
-    found += [
-        Finding(
-            "warn",
-            "rights",
-            f"{who['name']} is no member of {row['owner']}, who owns {_named(row['relations'])}:"
-            " it can neither attach capture triggers to them nor undo what was written to them",
-            f"GRANT {row['owner']} TO {role};",
-        )
-        for row in owners
-    ]
-    if not who["replicas"]:
-        found.append(
-            Finding(
-                "warn",
-                "rights",
-                f"{who['name']} may not SET session_replication_role: rows of tables with triggers"
-                " of their own cannot be undone",
-                f"GRANT SET ON PARAMETER session_replication_role TO {role};",
-            )
-        )
-    if not await _followed(db):
-        found.append(
-            Finding(
-                "warn",
-                "event_trigger",
-                f"{who['name']} may not create event triggers: new and altered tables are followed"
-                " only by the proxy's hourly upkeep, and capture triggers are slower by a third",
-                "let a superuser run install once",
-            )
-        )
-    return found or [Finding("ok", "rights", f"{who['name']} has every right that it needs")]
-
-
-async def _followed(db: Database) -> bool:
-    count: int = await db.fetchval(
-        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_event_trigger"
-        " WHERE evtname = ANY ($1::pg_catalog.name[]) AND evtenabled = 'A'",
-        list(EVENT_TRIGGERS),
-    )
-    return count == len(EVENT_TRIGGERS)
 
 
 async def transactions(db: Database) -> Sequence[Finding]:
@@ -278,7 +175,7 @@ async def code(db: Database) -> Sequence[Finding]:
         Finding(
             "warn",
             "dynamic_sql",
-            f"{_named(names)}: which tables they write cannot be told, so install attaches a"
+            f"{named(names)}: which tables they write cannot be told, so install attaches a"
             " capture trigger to every table",
         )
     ]
@@ -286,8 +183,9 @@ async def code(db: Database) -> Sequence[Finding]:
 
 async def subscriptions(db: Database) -> Sequence[Finding]:
     if not await db.fetchval(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_subscription s"
-        " JOIN pg_catalog.pg_subscription_rel r ON r.srsubid = s.subid)"
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription s"
+        " JOIN pg_catalog.pg_database d ON d.oid = s.subdbid"
+        " WHERE d.datname = pg_catalog.current_database())"
     ):
         return []
     return [
@@ -350,7 +248,7 @@ async def log_state(db: Database) -> Sequence[Finding]:
             Finding(
                 "warn",
                 "trigger_disabled",
-                f"the capture trigger of {_named(names)} was disabled, or enabled without ALWAYS",
+                f"the capture trigger of {named(names)} was disabled, or enabled without ALWAYS",
                 "run install",
             )
         )
@@ -382,5 +280,5 @@ async def examine(db: Database) -> tuple[Finding, ...]:
 
 
 def script(findings: Sequence[Finding]) -> tuple[str, ...]:
-    """The grants that an operator who is no superuser lacks, to be run by one who may give them."""
-    return tuple(f.remedy for f in findings if f.remedy.startswith("GRANT "))
+    """What an operator who is no superuser lacks, as SQL for one who may give it."""
+    return tuple(f.remedy for f in findings if f.remedy.startswith(("GRANT ", "ALTER ROLE ")))
