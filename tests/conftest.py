@@ -1,1 +1,1 @@
-pytest_plugins = ["fix_postgres", "fix_proxy", "fix_log"]
+pytest_plugins = ["fix_postgres", "fix_proxy", "fix_log", "fix_undo"]

@@ -111,12 +111,16 @@ def readable(rows: Rows, most: int) -> str:
         f" pg_catalog.format('%I = %L', {quote_literal(c.name)}, w.{quote_ident(c.name)}) END"
         for c in columns
     )
+    if columns:
+        text = f"INSERT INTO %s (%s){over} VALUES (%s);"
+        row = f"pg_catalog.format('{text}', {name}, {names}, {wanted})"
+    else:
+        row = f"pg_catalog.format('INSERT INTO %s DEFAULT VALUES;', {name})"
     return (
-        f"SELECT CASE e.op WHEN 'I' THEN"
-        f" pg_catalog.format('INSERT INTO %s (%s){over} VALUES (%s);', {name}, {names}, {wanted})"
+        f"SELECT CASE e.op WHEN 'I' THEN {row}"
         f" WHEN 'D' THEN pg_catalog.format('DELETE FROM %s WHERE %s;', {name}, {where})"
         f" ELSE pg_catalog.format('UPDATE %s SET %s WHERE %s;', {name},"
-        f" pg_catalog.concat_ws(', '{', ' if changed else ''}{changed}), {where}) END"
+        f" pg_catalog.concat_ws(', ', {changed or 'NULL'}), {where}) END"
         f" FROM {rows.effects} e LEFT JOIN {rows.want} w ON w.{rows.n} = e.n"
         f" LEFT JOIN {rows.ours} o ON o.{rows.n} = e.n"
         f" WHERE e.active AND e.root = {rows.family.root} ORDER BY e.n LIMIT {most}"

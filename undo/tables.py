@@ -146,7 +146,8 @@ SELECT i.indrelid::pg_catalog.int8 AS relid, x.relname AS name, i.indisprimary A
        pg_catalog.array_agg(e.operator ORDER BY k.ord) AS operators
   FROM pg_catalog.pg_index i
   JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
- CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[], i.indclass::pg_catalog.oid[])
+ CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::pg_catalog.int2[]),
+                               pg_catalog.unnest(i.indclass::pg_catalog.oid[]))
        WITH ORDINALITY AS k(attnum, opclass, ord)
   JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
   JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum

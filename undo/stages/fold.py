@@ -124,11 +124,15 @@ def _join(
     rows: list[_Row] = []
     by_version: dict[Version, _Row] = {}
     by_key: dict[tuple[int, int], _Row] = {}
+    taken_back: dict[tuple[int, int], _Row] = {}  # rows that an undo deleted, or its redo
     for piece in pieces:
         head = changes[piece[0]]
         row = None
         if head.op != "I":
             row = _predecessor(changes, piece[0], roots, by_version, by_key, answers, doubts)
+        elif head.dead and head.key is not None:
+            # The row that an undo deleted comes back with its redo, and the reverse.
+            row = taken_back.pop((roots.get(head.relid, head.relid), head.key), None)
         if row is None:
             row = _Row()
             rows.append(row)
@@ -139,6 +143,8 @@ def _join(
             by_version[version] = row
             if tail.key is not None:
                 by_key[roots.get(tail.new_relid, tail.new_relid), tail.key] = row
+        elif tail.dead and tail.key is not None:
+            taken_back[roots.get(tail.relid, tail.relid), tail.key] = row
     return rows
 
 
@@ -193,11 +199,15 @@ def _effect(changes: Sequence[Change], row: _Row) -> Effect | None:
     start, end = row.members.index(first), row.members.index(last)
     others = [i for i in row.members[start:] if not changes[i].selected and not changes[i].dead]
     between = set(row.members[start : end + 1])
+    tail = row.members[-1]
+    if changes[tail].dead and changes[tail].op == "D" and changes[last].op != "D":
+        # Deleted by an undo and, if it is there, inserted by the redo as a row of no known place.
+        tail = last
     return Effect(
         changes=tuple(chosen),
         first=first,
         last=last,
-        tail=row.members[-1],
+        tail=tail,
         later=others[-1] if others else None,
         torn=any(i in between for i in others)
         or any(i in between and i != first for i in row.broken),

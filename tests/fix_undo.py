@@ -1,0 +1,59 @@
+"""Undo on plain connections: tables whose capture triggers record, writes under tags, dumps."""
+
+import asyncio
+from dataclasses import dataclass
+
+import asyncpg
+import pytest
+from fix_log import Connect
+from fix_postgres import Database
+
+from undo.engine import redo, run
+from undo.install import install
+from undo.report import Report
+from undo.request import Selection, UndoRequest
+
+BAD = "bad"
+
+
+@dataclass(slots=True, eq=False)
+class Ground:
+    """A database whose every table has a capture trigger, once `install` was called."""
+
+    database: Database
+    connect: Connect
+    db: asyncpg.Connection
+
+    async def given(self, sql: str) -> None:
+        """Tables and rows that were there before."""
+        await self.db.execute(sql)
+        await install(self.db, all_tables=True)
+
+    async def write(self, sql: str, tag: str = BAD, user: str = "postgres") -> None:
+        connection = await self.connect(user, server_settings={"hotrollback.tag": tag})
+        try:
+            await connection.execute(sql)
+        finally:
+            await connection.close()
+
+    async def undo(self, policy: str = "abort", **selectors) -> Report:
+        selection = Selection(**(selectors or {"tag": BAD}))
+        return await run(self.db, UndoRequest(selection, policy=policy, by="test"))
+
+    async def preview(self, policy: str = "abort", **selectors) -> Report:
+        selection = Selection(**(selectors or {"tag": BAD}))
+        return await run(self.db, UndoRequest(selection, policy=policy, dry_run=True, by="test"))
+
+    async def redo(self, undo_id: int | None = None) -> Report:
+        return await redo(self.db, undo_id, by="test")
+
+    async def dump(self) -> list[str]:
+        return await asyncio.to_thread(self.database.dump)
+
+    async def rows(self, query: str) -> list[tuple]:
+        return [tuple(row) for row in await self.db.fetch(query)]
+
+
+@pytest.fixture
+async def ground(database: Database, connect: Connect) -> Ground:
+    return Ground(database, connect, await connect())
