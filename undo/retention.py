@@ -20,7 +20,7 @@ from undo.triggers import attach, locked, needs, sweep
 DAYS_AHEAD: Final = 14
 _DAY: Final = timedelta(days=1)
 # A server's clock may be put back a little; before the first partition nothing could be written.
-_SLACK: Final = timedelta(days=1)
+_SLACK: Final = timedelta(hours=1)
 _LOCK_TIMEOUT_MS: Final = 2000
 # For the one lock that writers of the log queue behind.
 _SHORT_MS: Final = 100
@@ -133,9 +133,8 @@ def expired(
 ) -> tuple[Partition, ...]:
     """Which partitions go, oldest first: those that ended before the retention, and as many more as
     it takes to come under the size; never the one that is being written, nor one to come."""
-    today = now.astimezone(UTC)
-    past = [p for p in found if _midnight(p.ends) <= today]
-    gone = [p for p in past if retention is not None and _midnight(p.ends) <= today - retention]
+    past = [p for p in found if _midnight(p.ends) <= now - _SLACK]
+    gone = [p for p in past if retention is not None and _midnight(p.ends) <= now - retention]
     if max_size is not None:
         size = sum(p.size for p in found) - sum(p.size for p in gone)
         for partition in past[len(gone) :]:
