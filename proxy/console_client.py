@@ -61,7 +61,8 @@ class Bar:
         )
 
     def close(self) -> None:
-        self._progress.stop()
+        if self._task is not None:
+            self._progress.stop()
 
 
 def place(settings: Settings) -> Path:

@@ -5,7 +5,7 @@ the columns that have an index (at, xid, tag, pid) as they are. Not: what an und
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -321,8 +321,9 @@ SELECT s.pid, s.started, s.ended, s.role, s.application_name AS application,
 
 async def sessions(db: Database, wanted: Filter) -> Sequence[Any]:
     """Sessions that wrote; `since` and `until` bound when they were open."""
+    # A session that wrote nothing may have any role and application.
+    await chosen_by(db, Filter(session=wanted.session, tag=wanted.tag))
     given = Chosen()
-    await chosen_by(db, replace(wanted, since=None, until=None))
     conditions = ["true"]
     if wanted.session is not None:
         pid, _, micros = wanted.session.partition(".")

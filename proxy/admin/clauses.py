@@ -43,7 +43,7 @@ DATABASE: Final = _clause(
     "database",
     values.TEXT,
     "d",
-    "in another database than that of --upstream",
+    "in this database; without it, the one that the upstream's URL names",
     flag="--database",
 )
 SESSION: Final = _clause(

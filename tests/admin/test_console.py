@@ -408,7 +408,8 @@ async def answered(pieces: list[bytes]) -> bytes:
     sent: list[bytes] = []
     console = Console(Proxy(), sent.append)
     for piece in pieces:
-        sent.append(await console.feed(piece))
+        answer = await console.feed(piece)
+        sent.append(answer)
     return re.sub(rb"K\0\0\0\x0c.{8}", b"K", b"".join(sent), flags=re.DOTALL)
 
 

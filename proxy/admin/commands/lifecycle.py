@@ -18,7 +18,7 @@ async def capture_on(asked: Asked, _values: Mapping[str, Any]) -> Rows:
 
 async def capture_off(asked: Asked, _values: Mapping[str, Any]) -> Rows:
     await asked.backend.set_capture(on=False)
-    asked.warn("what is written from now on cannot be undone, and leaves no gap records either")
+    asked.warn("what is written from now on cannot be undone; transactions leave a gap record each")
     return [("capture is off",)]
 
 
@@ -84,7 +84,7 @@ COMMANDS: Final = (
     ),
     Command(
         ("CAPTURE", "OFF"),
-        "record nothing more, at once, in all sessions: statements pass as clients write them",
+        "record nothing more, at once, in all sessions; a transaction that writes leaves one gap",
         Permission.RUN,
         _STATE,
         capture_off,

@@ -1,0 +1,189 @@
+"""`hotrollback undo` and `redo`: what they print, ask, and end with."""
+
+import json
+import os
+import pty
+import subprocess
+from typing import Any
+
+import pytest
+from fix_postgres import Database
+from fix_proxy import Proxy, Serve
+
+from proxy.demo.command import call, environment, program
+
+SCHEMA = """
+CREATE TABLE products (id int PRIMARY KEY, name text, price numeric);
+INSERT INTO products SELECT n, 'product ' || n, n FROM generate_series(1, 9) n;
+GRANT ALL ON products TO app;
+"""
+BAD = "UPDATE products SET price = 0 WHERE id < 4; DELETE FROM products WHERE id = 9"
+PRICES = "SELECT id::int, price::int FROM products ORDER BY id"
+
+
+@pytest.fixture
+def shop(database: Database, serve: Serve) -> Proxy:
+    """A shop that a deploy has just damaged."""
+    database.psql(SCHEMA)
+    call("install", "--upstream", database.url())
+    proxy = serve()
+    proxy.psql(BAD, tag="deploy-42")
+    return proxy
+
+
+def undo(proxy: Proxy, *args: str) -> tuple[int, dict[str, Any]]:
+    done = proxy.cli("undo", *args, "--json", check=False)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_from_preview_to_redo(shop: Proxy) -> None:
+    """What a person does: looks, undoes, finds that it was done, and takes it back."""
+    damaged = shop.database.psql(PRICES)
+    looked = shop.cli("undo", "--tag", "deploy-42", "--dry-run")
+    assert looked.stdout.startswith("Would take back 1 transaction; nothing was changed.\n")
+    assert "UPDATE public.products SET price = '3' WHERE id = '3';\n" in looked.stdout
+    assert "INSERT INTO public.products" in looked.stdout
+    assert shop.database.psql(PRICES) == damaged
+
+    done = shop.cli("undo", "--database", shop.database.name, "--tag", "deploy-42", "--yes")
+    heading, names, figures = done.stdout.splitlines()
+    assert heading.endswith(" took back 1 transaction.")
+    assert names.split("  ")[0] == "table"
+    assert figures.split() == ["public.products", "1", "3", "0", "0"]
+    assert shop.database.psql(PRICES) == [(n, n) for n in range(1, 10)]
+
+    again = shop.cli("undo", "--tag", "deploy-42", "--yes")
+    assert again.stdout.startswith("Nothing is left to undo: undo ")
+
+    redone = shop.cli("redo", "last", "--database", shop.database.name, "--yes")
+    assert redone.stdout.splitlines()[0].endswith(" took back an undo.")
+    assert shop.database.psql(PRICES) == damaged
+
+    redo, first = json.loads(shop.cli("show", "undos", "--json").stdout)
+    assert (first["what"], first["inserted"], first["updated"]) == ("tag deploy-42", 1, 3)
+    assert (redo["redo_of"], first["redone_by"]) == (first["id"], redo["id"])
+    (tag,) = json.loads(shop.cli("show", "tags", "--json").stdout)
+    assert tag["undone"] == 0
+
+
+def test_programs_get_the_report(shop: Proxy) -> None:
+    status, report = undo(shop, "--tag", "deploy-42", "--yes")
+    assert (status, report["outcome"], report["exit_code"]) == (0, "done", 0)
+    assert report["tables"] == [
+        {"relation": "public.products", "inserts": 1, "updates": 3, "deletes": 0, "skipped": 0}
+    ]
+    (changed, *_) = json.loads(shop.cli("show", "changes", "--tag", "deploy-42", "--json").stdout)
+    assert changed["undone"] == report["undo_id"]
+
+
+def test_conflicts_end_with_3_and_change_nothing(shop: Proxy) -> None:
+    shop.psql("UPDATE products SET price = 7 WHERE id = 2")
+    before = shop.database.psql(PRICES)
+    status, report = undo(shop, "--tag", "deploy-42", "--yes")
+    assert (status, report["outcome"]) == (3, "conflicts")
+    (conflict,) = report["conflicts"]
+    assert (conflict["relation"], conflict["kind"]) == ("public.products", "later_change")
+    told = shop.cli("undo", "--tag", "deploy-42", "--yes", check=False)
+    assert "1 conflict:\n  public.products " in told.stdout
+    assert f"by transaction {conflict['xid']}" in told.stdout
+    assert shop.database.psql(PRICES) == before
+    status, report = undo(shop, "--tag", "deploy-42", "--yes", "--on-conflict", "skip")
+    assert (status, report["tables"][0]["skipped"]) == (0, 1)
+    assert shop.database.psql(PRICES)[1] == (2, 7)
+
+
+def test_gaps_end_with_4_and_change_nothing(shop: Proxy) -> None:
+    shop.psql("COMMENT ON TABLE products IS 'x'", user="postgres", tag="deploy-42")
+    before = shop.database.psql(PRICES)
+    status, report = undo(shop, "--tag", "deploy-42", "--yes")
+    assert (status, report["outcome"], report["gaps"][0]["reason"]) == (4, "gaps", "ddl")
+    told = shop.cli("undo", "--tag", "deploy-42", "--yes", check=False)
+    assert "1 gap:\n  transaction " in told.stdout
+    assert shop.database.psql(PRICES) == before
+    status, report = undo(shop, "--tag", "deploy-42", "--yes", "--accept-gaps")
+    assert (status, len(report["gaps"])) == (0, 1)
+    assert shop.database.psql(PRICES) == [(n, n) for n in range(1, 10)]
+
+
+UNKNOWN = {
+    "no change and no gap has the tag 'nope'": ("--tag", "nope"),
+    'no session "1.2" is known': ("--session", "1.2"),
+    "nothing is recorded of transaction 1": ("--xid", "1"),
+    'no restore point "nope" is known': ("--restore-point", "nope"),
+    'no table "nope" is known here': ("--table", "nope"),
+    'no role "nobody" is known here': ("--role", "nobody"),
+}
+
+
+def test_what_is_not_known_is_said(shop: Proxy) -> None:
+    damaged = shop.database.psql(PRICES)
+    for said, selector in UNKNOWN.items():
+        done = shop.cli("undo", *selector, "--yes", check=False)
+        assert said in done.stderr
+        assert (done.returncode, done.stdout) == (1, "")
+    assert "no undo 99 is known" in shop.cli("redo", "99", "--yes", check=False).stderr
+    assert shop.database.psql(PRICES) == damaged
+
+
+def test_selectors_find_what_show_says(shop: Proxy) -> None:
+    """An id, a time and a session go from one command to the other as they are."""
+    shop.cli("undo", "--tag", "deploy-42", "--yes")
+    shop.cli("restore-point", "before the night")
+    shop.psql("UPDATE products SET price = price + 100 WHERE id = 5")
+    (last, *_) = json.loads(
+        shop.cli("show", "transactions", "--where", "after.price = 105", "--json").stdout
+    )
+    for selector in (
+        ("--xid", str(last["xid"])),
+        ("--session", last["session"]),
+        ("--from", last["at"], "--to", last["at"]),
+        ("--restore-point", "before the night", "--table", "products", "--role", "app"),
+    ):
+        status, report = undo(shop, *selector, "--yes")
+        assert (status, report["outcome"]) == (0, "done"), selector
+        assert shop.database.psql(PRICES)[4] == (5, 5)
+        shop.cli("redo", str(report["undo_id"]), "--yes")
+        assert shop.database.psql(PRICES)[4] == (5, 105)
+
+
+# -- asking --------------------------------------------------------------------------------------
+
+
+def answered(proxy: Proxy, answer: str, *args: str) -> tuple[int, str]:
+    """Run a command on a terminal, and answer what it asks."""
+    ours, theirs = pty.openpty()
+    command = [program(), *args, "--admin", str(proxy.admin)]
+    with subprocess.Popen(
+        command,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment(),
+        text=True,
+    ) as process:
+        os.close(theirs)
+        os.write(ours, answer.encode())
+        said, _ = process.communicate(timeout=60)
+        os.close(ours)
+        return process.returncode, said
+
+
+def test_a_person_is_shown_and_asked(shop: Proxy) -> None:
+    damaged = shop.database.psql(PRICES)
+    status, said = answered(shop, "n\n", "undo", "--tag", "deploy-42")
+    assert status == 1
+    assert "Would take back 1 transaction" in said
+    assert said.endswith("Do it? [y/N] Nothing was changed.\n")
+    assert shop.database.psql(PRICES) == damaged
+    status, said = answered(shop, "y\n", "undo", "--tag", "deploy-42")
+    assert status == 0
+    assert " took back 1 transaction." in said
+    assert shop.database.psql(PRICES) == [(n, n) for n in range(1, 10)]
+
+
+def test_nobody_to_ask_is_a_wrong_use(shop: Proxy) -> None:
+    damaged = shop.database.psql(PRICES)
+    done = shop.cli("undo", "--tag", "deploy-42", check=False)
+    assert done.returncode == 2
+    assert "say --yes" in done.stderr
+    assert shop.database.psql(PRICES) == damaged
