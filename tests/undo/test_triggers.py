@@ -243,7 +243,8 @@ async def test_truncate_is_a_gap_wherever_it_comes_from(table: asyncpg.Connectio
 
 async def test_truncate_that_the_proxy_announced_is_one_gap(table: asyncpg.Connection) -> None:
     await table.execute(
-        "BEGIN; SELECT hotrollback.note_v1(1, ARRAY['t'::regclass::oid], 'truncate'); TRUNCATE t; COMMIT"
+        "BEGIN; SELECT hotrollback.note_v1(1, ARRAY['t'::regclass::oid], 'truncate');"
+        "TRUNCATE t; COMMIT"
     )
     assert await gaps(table) == [("truncate", "t")]
 
