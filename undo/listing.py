@@ -44,7 +44,10 @@ class Filter:
 
 async def chosen_by(db: Database, wanted: Filter) -> Chosen:
     """Raises NotInstalled, and UsageError where a name is not known."""
-    if not await db.fetchval("SELECT to_regclass('hotrollback.change') IS NOT NULL"):
+    # Compiling these queries would take longer than most of them do.
+    if not await db.fetchval(
+        "SELECT to_regclass('hotrollback.change') IS NOT NULL FROM set_config('jit', 'off', false)"
+    ):
         raise NotInstalled
     by_name = Selection(
         session=wanted.session,
@@ -85,30 +88,28 @@ def _pattern(text: str) -> str:
 
 # The newest records are in the newest partitions: look there first, and further back only if there
 # are not enough.
-_LOOK_BACK: Final = (timedelta(minutes=10), timedelta(hours=6), timedelta(days=3))
+_LOOK_BACK: Final = (timedelta(minutes=10), timedelta(hours=6), timedelta(days=3), None)
 
 
-async def _newest(db: Database, wanted: Filter, query: str, **parts: str) -> Sequence[Any]:
+async def _newest(db: Database, wanted: Filter, query: str, **parts: str) -> list[Any]:
     """Rows of a query with {changes} and {gaps} conditions, newest first."""
-    spans: list[timedelta | None] = [None] if wanted.narrow else [*_LOOK_BACK, None]
-    rows: Sequence[Any] = []
-    for span in spans:
+    end = wanted.until or await db.fetchval("SELECT clock_timestamp()")
+    found: list[Any] = []
+    upper: datetime | None = None
+    for span in (None,) if wanted.narrow else _LOOK_BACK:
+        lower = end - span if span is not None else None
         chosen = await chosen_by(db, wanted)
-        if span is not None:
-            end = f"coalesce({chosen.given(wanted.until)}::timestamptz, clock_timestamp())"
-            chosen.both(f"c.at >= {end} - {chosen.given(span)}::interval")
-        rows = await db.fetch(
-            query.format(
-                changes=chosen.where,
-                gaps=chosen.gaps_where,
-                limit=chosen.given(wanted.limit + 1),
-                **parts,
-            ),
-            *chosen.args,
-        )
-        if len(rows) > wanted.limit:
+        if lower is not None:
+            chosen.both(f"c.at >= {chosen.given(lower)}::timestamptz")
+        if upper is not None:
+            chosen.both(f"c.at < {chosen.given(upper)}::timestamptz")
+        limit = chosen.given(wanted.limit + 1 - len(found))
+        text = query.format(changes=chosen.where, gaps=chosen.gaps_where, limit=limit, **parts)
+        found += await db.fetch(text, *chosen.args)
+        if len(found) > wanted.limit:
             break
-    return rows
+        upper = lower
+    return found
 
 
 # -- names and texts that records stand for --------------------------------------------------------
@@ -131,13 +132,6 @@ def _relation(oid: str) -> str:
         f" (SELECT r.name FROM hotrollback.relation r WHERE r.relid = {oid}"
         f" ORDER BY r.seen DESC LIMIT 1), {oid}::text)"
     )
-
-
-_STALE: Final = """(
-    SELECT DISTINCT ON (h.xid, h.relid) h.lsn, h.xid, h.at, h.pid, h.role, h.tag, h.fingerprint,
-           h.relid, h.new_relid, h.before, h.after, 'stale_catalog' AS reason,
-           NULL::text AS statement
-      FROM hotrollback.change h WHERE h.stale ORDER BY h.xid, h.relid, h.lsn)"""
 
 
 # -- SHOW CHANGES ----------------------------------------------------------------------------------
@@ -170,6 +164,7 @@ async def changes(db: Database, wanted: Filter) -> Sequence[Any]:
 
 # -- SHOW GAPS -------------------------------------------------------------------------------------
 
+# A record that was made when the table had just changed is a gap, too.
 _GAPS: Final = """
 SELECT c.at, c.xid, {session} AS session, c.tag, {role} AS role, {relation} AS relation, c.reason,
        coalesce(c.statement, {statement}) AS statement
@@ -177,9 +172,11 @@ SELECT c.at, c.xid, {session} AS session, c.tag, {role} AS role, {relation} AS r
                c.statement
           FROM hotrollback.gap c WHERE {gaps}
          UNION ALL
-        SELECT c.lsn, c.at, c.xid, c.pid, c.role, c.tag, c.fingerprint, c.relid, c.reason,
-               c.statement
-          FROM {stale} c WHERE {changes}
+        SELECT * FROM (
+            SELECT DISTINCT ON (c.xid, c.relid) c.lsn, c.at, c.xid, c.pid, c.role, c.tag,
+                   c.fingerprint, c.relid, 'stale_catalog', NULL
+              FROM hotrollback.change c WHERE c.stale AND {changes}
+             ORDER BY c.xid, c.relid, c.lsn) s
          ORDER BY lsn DESC LIMIT {limit}) c
  ORDER BY c.lsn DESC
 """
@@ -194,7 +191,6 @@ async def gaps(db: Database, wanted: Filter) -> Sequence[Any]:
         role=_ROLE,
         relation=_relation("c.relid"),
         statement=_STATEMENT,
-        stale=_STALE,
     )
 
 
@@ -251,7 +247,7 @@ SELECT n.at, n.xid, {session} AS session, n.tag, {role} AS role,
 
 
 async def transactions(db: Database, wanted: Filter) -> Sequence[Any]:
-    xids = [row["xid"] for row in await _newest(db, wanted, _XIDS)]
+    xids = list({row["xid"]: None for row in await _newest(db, wanted, _XIDS)})
     if not xids:
         return []
     query = _TRANSACTIONS.format(
@@ -307,15 +303,23 @@ async def tags(db: Database, wanted: Filter) -> Sequence[Any]:
 # -- SHOW SESSIONS ---------------------------------------------------------------------------------
 
 _SESSIONS: Final = """
+WITH listed AS MATERIALIZED (
+    SELECT s.* FROM hotrollback.session s
+     WHERE {conditions}
+     ORDER BY s.started DESC LIMIT {limit}
+), tagged AS (
+    SELECT s.pid, s.started, string_agg(DISTINCT c.tag, ', ') AS tags
+      FROM listed s
+      JOIN hotrollback.change c ON c.pid = s.pid AND c.at >= s.started
+           AND (s.ended IS NULL OR c.at <= s.ended)
+     WHERE c.tag IS NOT NULL AND c.at >= (SELECT min(l.started) FROM listed l)
+     GROUP BY s.pid, s.started
+)
 SELECT s.pid, s.started, s.ended, s.role, s.application_name AS application,
-       s.client_addr AS address,
-       s.pid || '.' || (extract(epoch FROM s.started) * 1000000)::int8 AS session,
-       (SELECT string_agg(DISTINCT c.tag, ', ')
-          FROM hotrollback.change c
-         WHERE c.pid = s.pid AND c.at >= s.started AND (s.ended IS NULL OR c.at <= s.ended)) AS tags
-  FROM hotrollback.session s
- WHERE {conditions}
- ORDER BY s.started DESC LIMIT {limit}
+       s.client_addr AS address, t.tags,
+       s.pid || '.' || (extract(epoch FROM s.started) * 1000000)::int8 AS session
+  FROM listed s LEFT JOIN tagged t ON t.pid = s.pid AND t.started = s.started
+ ORDER BY s.started DESC
 """
 
 
