@@ -31,7 +31,7 @@ ROLES = "CREATE ROLE app LOGIN; CREATE ROLE operator LOGIN"
 # Lines of a dump that an undo neither could nor should give back: comments, psql's restrictions,
 # positions of sequences, and what install attached to the tables.
 NOT_CONTENT = ("--", "\\", "SELECT pg_catalog.setval(", "SET ")
-OURS = ("TRIGGER hotrollback_", "EVENT TRIGGER hotrollback_")
+OURS = ("TRIGGER hotrollback_",)
 
 _numbers = itertools.count(1)
 

@@ -215,18 +215,49 @@ async def _follow_ddl(db: Database) -> tuple[bool, tuple[str, ...]]:
     try:
         async with db.transaction():
             for name, event, function in _FOLLOWERS:
+                await _drop_follower(db, name)
                 await db.execute(
-                    f"DROP EVENT TRIGGER IF EXISTS {name};"
                     f"CREATE EVENT TRIGGER {name} ON {event}"
                     f" EXECUTE FUNCTION {SCHEMA}.{function}();"
                     f"ALTER EVENT TRIGGER {name} ENABLE ALWAYS;"
                 )
+            await _leave_out_of_dumps(db)
             await db.fetchval("SELECT hotrollback.bump_v1()")
     except Exception as error:
         if sqlstate(error) != "42501":
             raise
         return False, (_NOT_FOLLOWED,)
     return True, ("made event triggers: new and altered tables are followed at once",)
+
+
+async def _leave_out_of_dumps(db: Database) -> None:
+    """An event trigger is in no schema, so that pg_dump -N hotrollback would take it along, and its
+    restore would stop at the missing function. What belongs to an extension is not dumped."""
+    try:
+        async with db.transaction():
+            for name in EVENT_TRIGGERS:
+                await db.execute(f"ALTER EXTENSION plpgsql ADD EVENT TRIGGER {name}")
+    except Exception as error:
+        # Of a managed service the operator may create event triggers, but does not own plpgsql.
+        if sqlstate(error) != "42501":
+            raise
+
+
+async def _drop_follower(db: Database, name: str) -> bool:
+    """Whether there was one."""
+    member = await db.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_depend d"
+        "  WHERE d.classid = 'pg_catalog.pg_event_trigger'::pg_catalog.regclass"
+        "    AND d.objid = e.oid AND d.deptype = 'e')"
+        " FROM pg_catalog.pg_event_trigger e WHERE e.evtname = $1",
+        name,
+    )
+    if member is None:
+        return False
+    if member:
+        await db.execute(f"ALTER EXTENSION plpgsql DROP EVENT TRIGGER {name}")
+    await db.execute(f"DROP EVENT TRIGGER {name}")
+    return True
 
 
 async def uninstall(db: Database, *, lock_timeout_ms: int = 2000) -> tuple[str, ...]:
@@ -240,10 +271,7 @@ async def uninstall(db: Database, *, lock_timeout_ms: int = 2000) -> tuple[str, 
                 raise StillServed
         lines = []
         for name, _, _ in _FOLLOWERS:
-            if await db.fetchval(
-                "SELECT true FROM pg_catalog.pg_event_trigger WHERE evtname = $1", name
-            ):
-                await db.execute(f"DROP EVENT TRIGGER IF EXISTS {name}")
+            if await _drop_follower(db, name):
                 lines.append(f"dropped event trigger {name}")
         dropped, left = await detach(db, lock_timeout_ms=lock_timeout_ms)
         lines.append(f"dropped the triggers of {dropped} tables")

@@ -39,7 +39,10 @@ async def test_table_altered_between_writes(
 ) -> None:
     """In one transaction. Where no event trigger can be made, the trigger notices by itself."""
     if not followed:
-        await log.execute("DROP EVENT TRIGGER hotrollback_ddl; DROP EVENT TRIGGER hotrollback_drop")
+        await log.execute(
+            "ALTER EXTENSION plpgsql DROP EVENT TRIGGER hotrollback_ddl; DROP EVENT TRIGGER hotrollback_ddl;"
+            "ALTER EXTENSION plpgsql DROP EVENT TRIGGER hotrollback_drop; DROP EVENT TRIGGER hotrollback_drop"
+        )
     await log.execute(
         "CREATE SCHEMA other; GRANT ALL ON SCHEMA other, public TO app;"
         "CREATE TABLE public.t (id integer PRIMARY KEY, v text, gone float8);"
@@ -63,7 +66,10 @@ async def test_columns_that_a_trigger_alone_does_not_notice_are_said(
     log: asyncpg.Connection,
 ) -> None:
     """Images that are taken by an old list of columns are marked, never silently short."""
-    await log.execute("DROP EVENT TRIGGER hotrollback_ddl; DROP EVENT TRIGGER hotrollback_drop")
+    await log.execute(
+        "ALTER EXTENSION plpgsql DROP EVENT TRIGGER hotrollback_ddl; DROP EVENT TRIGGER hotrollback_ddl;"
+        "ALTER EXTENSION plpgsql DROP EVENT TRIGGER hotrollback_drop; DROP EVENT TRIGGER hotrollback_drop"
+    )
     await log.execute("CREATE TABLE t (id integer PRIMARY KEY, j jsonb); INSERT INTO t VALUES (1)")
     await attach(log, "public.t")
     await log.execute("ALTER TABLE t ADD w jsonb DEFAULT 'null'; UPDATE t SET id = 2")

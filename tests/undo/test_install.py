@@ -356,3 +356,11 @@ async def test_standby_is_refused(standby: str) -> None:
     with pytest.raises(NotPossible, match="this server is a standby: name the primary"):
         await install(connection)
     await connection.close()
+
+
+@pytest.mark.usefixtures("log")
+def test_a_dump_without_the_log_has_nothing_of_it(database: Database) -> None:
+    """Event triggers are in no schema, and would be there."""
+    dump = [str(database.server.bin / "pg_dump"), "-N", "hotrollback", "--dbname", database.url()]
+    done = subprocess.run(dump, check=True, capture_output=True, text=True)
+    assert "hotrollback" not in done.stdout
