@@ -46,7 +46,7 @@ VALUES ($1, $2, COALESCE((SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolnam
 # that may not see when a backend started takes it for the same one.
 _ALIVE: Final = """
 SELECT e.pid, e.started
-  FROM pg_catalog.unnest($1::pg_catalog.int4[], $2::pg_catalog.timestamptz[]) AS e(pid, started)
+  FROM unnest($1::pg_catalog.int4[], $2::pg_catalog.timestamptz[]) AS e(pid, started)
   JOIN pg_catalog.pg_stat_activity a
     ON a.pid = e.pid AND COALESCE(a.backend_start, e.started) = e.started
 """

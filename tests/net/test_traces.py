@@ -1,0 +1,115 @@
+"""A client cannot tell the proxy from PostgreSQL: the same bytes, the same messages back."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import pytest
+from fix_postgres import Database, Server
+from raw import TERMINATE, Raw, compared
+from traces import ALL, DATABASE, Conversation, hello
+
+from proxy.demo.command import Serving, call
+
+SETUP = """
+SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity
+ WHERE datname = current_database() AND usename = 'app';
+DROP SCHEMA IF EXISTS w CASCADE;
+CREATE SCHEMA w AUTHORIZATION app;
+SET ROLE app;
+CREATE TABLE t (id int PRIMARY KEY, v text, n int DEFAULT 1);
+INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'three');
+CREATE TABLE child (id int PRIMARY KEY, t int REFERENCES t DEFERRABLE INITIALLY DEFERRED);
+CREATE FUNCTION loud(int) RETURNS text LANGUAGE plpgsql VOLATILE
+    AS $$ BEGIN RAISE NOTICE 'row %', $1; RETURN 'loud'; END $$;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a client connects, and to which database."""
+
+    port: int
+    database: Database
+    direct: psycopg.Connection  # past the proxy
+
+    def held(self, conversation: Conversation) -> list[object]:
+        """The trace of it, from tables that are as they were."""
+        self.direct.execute(SETUP)
+        self.direct.execute("RESET ROLE")
+        name = self.database.name
+        with Raw(self.port) as raw:
+            if conversation.login:
+                raw.send(in_database(hello(), name))
+                raw.until("Z")
+            for data, awaited in conversation.steps:
+                raw.send(in_database(data, name))
+                for kind in awaited:
+                    if kind == "b":
+                        raw.byte()
+                    elif kind in ".!":
+                        if kind == "!":
+                            raw.end()
+                        raw.rest()
+                    else:
+                        raw.until(kind)
+            if not raw.ended:
+                raw.send(TERMINATE)
+                raw.rest()
+            return compared(raw.trace, ours=conversation.ours)
+
+
+def in_database(data: bytes, name: str) -> bytes:
+    """A startup packet says its length, so that the names are of one length."""
+    assert len(name) == len(DATABASE)
+    return data.replace(DATABASE.encode(), name.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    direct: Way
+    proxied: dict[str, Way]  # by what capture is
+    _known: dict[str, list[object]] = field(default_factory=dict)
+
+    def expected(self, name: str) -> list[object]:
+        if name not in self._known:
+            self._known[name] = self.direct.held(ALL[name])
+        return self._known[name]
+
+
+@pytest.fixture(scope="module")
+def ways(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
+    folder = Path(tmp_path_factory.mktemp("ways"))
+    off = folder / "off.toml"
+    off.write_text('capture = "off"\n')
+    server.psql("ALTER ROLE app REPLICATION")
+    with ExitStack() as stack:
+        stack.callback(server.psql, "ALTER ROLE app NOREPLICATION")
+
+        def fresh(name: str) -> Database:
+            server.psql(f"CREATE DATABASE {name}")
+            stack.callback(server.psql, f"DROP DATABASE {name} WITH (FORCE)")
+            made = Database(server, name)
+            made.psql(f"ALTER DATABASE {name} SET search_path = w")
+            return made
+
+        plain, logged = fresh("conversed_bare"), fresh("conversed_logd")
+        call("install", "--upstream", logged.url())
+        on = stack.enter_context(Serving(logged.url(), folder))
+        relay = stack.enter_context(Serving(logged.url(), folder, ("--config", str(off))))
+
+        def way(port: int, database: Database) -> Way:
+            connection = psycopg.connect(database.url(), autocommit=True)
+            return Way(port, database, stack.enter_context(connection))
+
+        yield Ways(
+            way(server.port, plain), {"on": way(on.port, logged), "off": way(relay.port, logged)}
+        )
+
+
+@pytest.mark.parametrize("capture", ["on", "off"])
+@pytest.mark.parametrize("name", ALL)
+def test_trace_is_the_same(ways: Ways, name: str, capture: str) -> None:
+    assert ways.proxied[capture].held(ALL[name]) == ways.expected(name)
