@@ -106,8 +106,7 @@ class Settings:
     retention: timedelta | None = _row(
         kinds.SPAN,
         None,
-        "How long changes are kept. Older ones go, a partition of a week at a time. Not set: for"
-        " ever.",
+        "How long changes are kept. Older ones go, a day at a time. Not set: for ever.",
     )
     max_log_size: int | None = _row(
         kinds.SIZE,

@@ -307,10 +307,12 @@ async def test_prepare_describe_execute() -> None:
         assert kinds(found) == "2TDDCZ"
 
 
-async def test_results_in_binary() -> None:
+@pytest.mark.parametrize("formats", [(1,), (1, 1), (0, 1)])
+async def test_results_in_binary(formats: tuple[int, ...]) -> None:
+    """One format for all columns, or one for each."""
     client = await logged_in()
     found = await client.send(
-        encode.parse(b"", b"SHOW STATS") + bind(formats=(1,)) + encode.execute() + encode.SYNC
+        encode.parse(b"", b"SHOW STATS") + bind(formats=formats) + encode.execute() + encode.SYNC
     )
     assert rows(found)[1] == (b"queries", pack("!q", 12_345_678_901))
 
@@ -363,6 +365,8 @@ async def test_describing_changes_nothing() -> None:
     client = await logged_in()
     found = await client.send(encode.parse(b"", b"BEGIN") + encode.SYNC)
     assert found[-1] == ("Z", b"I")
+    await client.send(encode.parse(b"", b"SET application_name = 'x'") + encode.SYNC)
+    assert rows(await client.ask("SHOW application_name")) == [(b"",)]
 
 
 # -- what breaks the protocol --------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import os
 import stat
 import subprocess
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import psycopg
@@ -57,7 +57,7 @@ async def test_asyncpg(shop: Proxy) -> None:
     try:
         row = await connection.fetchrow("SHOW TAGS TAG $1 LIMIT $2", "deploy-42", "5")
         assert (row["tag"], row["updates"]) == ("deploy-42", 1)
-        assert isinstance(row["last"], datetime)
+        assert timedelta(0) < datetime.now(UTC) - row["last"] < timedelta(hours=1)
         assert len(await connection.fetch("SHOW CHANGES TAG $1", "deploy-42")) == 2
         with pytest.raises(asyncpg.PostgresSyntaxError):
             await connection.fetch("SHOW TAGZ")
@@ -83,7 +83,7 @@ def test_psycopg(shop: Proxy, binary: bool) -> None:  # noqa: FBT001
         cursor = connection.cursor(binary=binary, row_factory=psycopg.rows.dict_row)
         row = cursor.execute("SHOW TAGS TAG %s", ["deploy-42"]).fetchone()
         assert (row["tag"], row["deletes"]) == ("deploy-42", 1)
-        assert isinstance(row["first"], datetime)
+        assert timedelta(0) < datetime.now(UTC) - row["first"] < timedelta(hours=1)
         changes = cursor.execute("SHOW CHANGES TABLE products LIMIT %s", [3]).fetchall()
         assert len(changes) == 3
         assert changes[0]["before"]["id"] == 1  # the driver read the json

@@ -130,6 +130,8 @@ def test_selectors_find_what_show_says(shop: Proxy) -> None:
     shop.cli("undo", "--tag", "deploy-42", "--yes")
     shop.cli("restore-point", "before the night")
     shop.psql("UPDATE products SET price = price + 100 WHERE id = 5")
+    again = shop.cli("restore-point", "before the night", check=False)
+    assert (again.returncode, "is there already" in again.stderr) == (1, True)
     (last, *_) = json.loads(
         shop.cli("show", "transactions", "--where", "after.price = 105", "--json").stdout
     )
@@ -144,6 +146,17 @@ def test_selectors_find_what_show_says(shop: Proxy) -> None:
         assert shop.database.psql(PRICES)[4] == (5, 5)
         shop.cli("redo", str(report["undo_id"]), "--yes")
         assert shop.database.psql(PRICES)[4] == (5, 105)
+
+
+def test_capture_is_switched(shop: Proxy) -> None:
+    assert shop.cli("capture", "off").stdout == "capture is off\n"
+    shop.psql("UPDATE products SET price = 1 WHERE id = 6", tag="unseen")
+    status, report = undo(shop, "--tag", "unseen", "--yes")
+    assert (status, report["gaps"][0]["reason"]) == (4, "capture_off")
+    assert shop.cli("capture", "on").stdout == "capture is on\n"
+    shop.psql("UPDATE products SET price = 2 WHERE id = 6", tag="seen")
+    assert undo(shop, "--tag", "seen", "--yes")[0] == 0
+    assert shop.database.psql(PRICES)[5] == (6, 1)
 
 
 # -- asking --------------------------------------------------------------------------------------
@@ -184,6 +197,6 @@ def test_a_person_is_shown_and_asked(shop: Proxy) -> None:
 def test_nobody_to_ask_is_a_wrong_use(shop: Proxy) -> None:
     damaged = shop.database.psql(PRICES)
     done = shop.cli("undo", "--tag", "deploy-42", check=False)
-    assert done.returncode == 2
+    assert (done.returncode, done.stdout) == (2, "")
     assert "say --yes" in done.stderr
     assert shop.database.psql(PRICES) == damaged

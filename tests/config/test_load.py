@@ -101,6 +101,7 @@ def test_settings_reach_a_worker_process(tmp_path: Path) -> None:
         ('capture = "maybe"', ':1: capture must be "on" or "off", not \'maybe\''),
         ('on_gap = "stop"', ':1: on_gap must be one of "warn", "reject", not \'stop\''),
         ("retention = 30", ":1: retention must be a duration longer than 0, a number with a unit"),
+        ("grace = 30", ":1: grace must be a duration, a number with a unit of ms, s, min"),
         ('retention = "0d"', ":1: retention must be a duration longer than 0"),
         ('max_log_size = "10 gigs"', ":1: max_log_size must be a size above 0"),
         ('listen = "6432"', ':1: listen must be HOST:PORT, such as "127.0.0.1:6432"'),
