@@ -86,6 +86,10 @@ def drain(session: "Session") -> list[bytes] | None:
     with it whether a transaction is open. Not inside a pipeline, where answers keep their order."""
     if not session.outstanding.queue or not synced(session):
         return None
+    return wait(session)
+
+
+def wait(session: "Session") -> list[bytes]:
     session.held = session.draining = True
     return [encode.FLUSH] if session.unsynced else []
 

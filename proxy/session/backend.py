@@ -125,8 +125,8 @@ def _completed(session: "Session", buf: bytes, pos: int, end: int) -> bytes | No
         return _query_part(slot, buf, pos, end)
     if slot.kind != EXECUTE:
         return None
-    if session.copying is Copying.ASKED:
-        session.copying = Copying.NOT
+    if slot.copies:
+        session.copy_answered(Copying.NOT)
     _popped(session, slot)
     if slot.action is Action.SWALLOW:
         return b""
@@ -165,7 +165,7 @@ def _ready(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
         return None
     if slot.resend and slot.sent is not None:
         queue.popleft()
-        session.held = False
+        session.held = session.draining = True
         session.send_original(slot.sent)
         return b""
     _popped(session, slot)
@@ -181,8 +181,6 @@ def _failed(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
     slot = session.head
     if slot is None or session.fatal:
         return None
-    session.copying = Copying.NOT
-    session.copy_in = None
     if slot.asked is not None:
         out = _question_failed(session, slot.asked, fields)
     else:
@@ -193,6 +191,8 @@ def _failed(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
     session.skipping = session.skipping or skipping
     for asked in over:
         finish(asked)
+    if session.copying is not Copying.NOT:
+        session.copy_answered(Copying.NOT)
     if session.draining and not session.outstanding.queue:
         session.draining = False
         session.resume()
@@ -230,15 +230,14 @@ def _notice(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
 def _takes_data(session: "Session", _buf: bytes, _pos: int, _end: int) -> bytes | None:
     """CopyInResponse: the server has taken no notice of any Sync that was sent meanwhile."""
     slot = session.head
-    if slot is None or slot.kind != EXECUTE:
+    if slot is None or not slot.copies:
         return None
     queue = session.outstanding.queue
-    ignored = [other for other in queue if other.in_copy]
-    for other in ignored:
-        queue.remove(other)
+    for ignored in [other for other in queue if other.in_copy]:
+        queue.remove(ignored)
     if session.copying is Copying.ASKED:
-        session.copying = Copying.TAKING
-        session.unsynced = True
+        session.unsynced = session.bound = True
+        session.copy_answered(Copying.TAKING)
     return None
 
 

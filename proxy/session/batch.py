@@ -13,6 +13,7 @@ from proxy.session import asking, effects
 from proxy.session.outstanding import PLAIN, QUERY, Action, Part, Sent, Slot
 from proxy.session.planning import Hold, identify, plan
 from proxy.sql.analyse import Analysis, analyse
+from proxy.sql.kinds import Kind
 from proxy.sql.splice import Edit, apply
 from proxy.sql.statement import Statement
 from proxy.wire import encode
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | None:
     queue = session.outstanding.queue
     if session.knowledge.installed is False or buf[end - 1] != 0:
+        session.simple_sent()
         queue.append(PLAIN[QUERY])
         return None
     text = buf[pos + 5 : end - 1]
@@ -33,13 +35,13 @@ def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | N
     if not session.watching or not any(may_write(each, cursors) for each in statements):
         for statement in statements:
             effects.sent(session, statement)
+        session.simple_sent()
         queue.append(PLAIN[QUERY])
         return None
     session.held_for = QUERY
     if queue:
         # Whether a transaction is open is known when everything before has been answered.
-        session.draining = session.held = True
-        return []
+        return asking.wait(session)
     plans: list[Plan] = []
     for statement in statements:
         found = _plan(session, analysis, statement, text)
@@ -68,6 +70,8 @@ def _send(
     session: "Session", original: bytes, statements: tuple[Statement, ...], plans: list[Plan]
 ) -> list[bytes] | None:
     queue = session.outstanding.queue
+    opened = session.in_block or session.bound
+    session.simple_sent()
     if all(chosen.how is How.PASS for chosen in plans):
         queue.append(PLAIN[QUERY])
         return None
@@ -77,7 +81,7 @@ def _send(
     gap = None
     for statement, chosen in zip(statements, plans, strict=True):
         if chosen.how is How.ANNOUNCE:
-            if len(statements) == 1 and not session.in_block:
+            if len(statements) == 1 and not opened:
                 out.extend(asking.run_alone(session, around.note(chosen)))
                 queue.append(PLAIN[QUERY])
                 out.append(original)
@@ -87,13 +91,15 @@ def _send(
             gap = chosen
         _surround(statement, chosen, edits, parts)
     parts_of_client = [part for part in parts if part.action is not Action.SWALLOW]
-    if parts[-1].action is Action.SWALLOW and not session.in_block:
+    if parts[-1].action is Action.SWALLOW and not opened:
         # The server sends the last CommandComplete of a message after the commit.
         parts_of_client[-1].hold = True
     text, back = apply(original[5:-1], edits)
-    sent = Sent(original, back.back, not session.in_block, gap)
+    sent = Sent(original, back.back, not opened, gap)
     queue.append(Slot(QUERY, parts=parts, sent=sent))
     out.append(encode.query(text))
+    # If the server refuses our text the client's own must come in its place.
+    session.alone = not any(statement.kind is Kind.COPY_FROM for statement in statements)
     return out
 
 
@@ -117,8 +123,7 @@ def unanalysed(session: "Session") -> list[bytes]:
         return []
     session.held_for = QUERY
     if session.outstanding.queue:
-        session.draining = session.held = True
-        return []
+        return asking.wait(session)
     if session.known() is None:
         return identify(session)
     who = session.identity

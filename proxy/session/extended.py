@@ -138,7 +138,9 @@ def bind_head(session: "Session", buf: bytes, pos: int, length: int) -> Bound | 
         return out, 0, []
     shadow, behind = _shadow(session, prepared, chosen, out)
     made.back = shadow.back
-    session.outstanding.queue.append(Slot(BIND, word=prepared.word, back=shadow.back))
+    renamed = (shadow.name, name)
+    slot = Slot(BIND, word=prepared.word, back=shadow.back, renamed=renamed)
+    session.outstanding.queue.append(slot)
     size = length + len(shadow.name) - len(name)
     head = b"".join((b"B", size.to_bytes(4, "big"), portal, b"\0", shadow.name, b"\0"))
     out.append(head)
@@ -224,14 +226,14 @@ def execute(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] |
     else:
         chosen, copies = portal.plan, _sent(session, portal.prepared)
     if chosen.how is How.PASS:
-        queue.append(PLAIN[EXECUTE])
+        queue.append(Slot(EXECUTE, copies=True) if copies else PLAIN[EXECUTE])
         return None
     session.count(chosen)
     out = [piece for own in around.before(chosen) for piece in asking.run(session, own)]
     if chosen.how is How.REWRITE and portal is not None and portal.prepared is not None:
         queue.append(Slot(EXECUTE, Action.REPAIR, portal.prepared.word, back=portal.back))
     else:
-        queue.append(PLAIN[EXECUTE])
+        queue.append(Slot(EXECUTE, copies=True) if copies else PLAIN[EXECUTE])
     out.append(buf[pos:end])
     if copies:
         # The server takes nothing but data now: it is checked behind the client's CopyDone.

@@ -14,6 +14,7 @@ from proxy.session.names import Prepared
 from proxy.session.outstanding import (
     BIND,
     CLOSE,
+    COPY_DONE,
     DESCRIBE,
     FUNCTION,
     PARSE,
@@ -77,6 +78,11 @@ def _sync(session: "Session", _buf: bytes, _pos: int, _end: int) -> list[bytes] 
 
 
 def _copy_done(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | None:
+    if session.copying is Copying.ASKED and session.copy_in is not None and not session.skipping:
+        # If the server refuses the data, what is checked behind it must not be sent.
+        session.held = True
+        session.held_for = COPY_DONE
+        return []
     session.copying = Copying.NOT
     chosen, session.copy_in = session.copy_in, None
     if chosen is None or session.skipping:
@@ -123,6 +129,7 @@ def long_message(
     if kind == QUERY:
         out = batch.unanalysed(session)
         if not session.held:
+            session.simple_sent()
             session.outstanding.queue.append(PLAIN[QUERY])
         return out, 0, []
     return [], 0, []

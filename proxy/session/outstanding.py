@@ -13,7 +13,7 @@ from enum import Enum, auto
 from proxy.capture.plan import Plan
 
 PARSE, BIND, CLOSE, DESCRIBE, EXECUTE = b"PBCDE"
-SYNC, QUERY, FUNCTION = b"SQF"
+SYNC, QUERY, FUNCTION, COPY_DONE = b"SQFc"
 
 
 class Action(Enum):
@@ -81,7 +81,9 @@ class Slot:
     last: bool = False  # of the question
     sent: Sent | None = None
     back: Callable[[int], int | None] | None = None  # EXECUTE, BIND of a rewritten text
+    renamed: tuple[bytes, bytes] | None = None  # our name of a statement, and the client's
     refusal: bool = False  # its error is the answer to the client's message
+    copies: bool = False  # COPY FROM whose data the client sends
     in_copy: bool = False  # a Sync that the server ignores if it takes data by then
     gap: Plan | None = None  # what is not recorded if it succeeds
     emitted: bool = False  # the client has seen something of the answer

@@ -182,7 +182,7 @@ def _identified(session: "Session") -> asking.Done:
         row = asked.answer
         if row is not None:
             session.identify(identity.read(row))
-        elif not asked.told:
+        elif not asked.told and not asked.cut:
             session.identify(identity.UNKNOWN)
         session.resume()
 
@@ -193,7 +193,7 @@ def _in_vain(session: "Session", asked: Asked) -> bool:
     """Nothing was learnt. Unless the client has been told of it, the log is not to be relied on."""
     if asked.error is None and not asked.cut:
         return False
-    if not asked.told:
+    if not asked.told and not asked.cut:
         session.log_failed()
     return True
 

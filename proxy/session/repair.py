@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _READ_ONLY: Final = b"25006"
 _SYNTAX: Final = b"42601"
+_NO_STATEMENT: Final = b"26000"
 # Ours stood beside a statement that must stand alone, or that ends transactions.
 _ALONE: Final = frozenset((b"25001", b"2D000"))
 # Raised by ours, and meant for the client.
@@ -59,6 +60,10 @@ def error(session: "Session", slot: Slot, fields: Fields) -> bytes | None:
     back = sent.back if sent is not None else slot.back
     if back is None and not ours:
         return None
+    position = int(found[b"P"]) if found.get(b"P", b"").isdigit() else None
+    mapped = back(position) if back is not None and position is not None else None
+    # What is wrong with the client's text is said before anything is run.
+    ours = ours and mapped is None and found.get(b"C") != _SYNTAX
     changed = not ours and any(_NAMES.search(found.get(name, b"")) for name in (b"M", b"D"))
     log = not changed and _about_log(found, ours=ours)
     if log:
@@ -67,18 +72,25 @@ def error(session: "Session", slot: Slot, fields: Fields) -> bytes | None:
             sent = slot.sent = replace(sent, gap=sent.gap.without_log())
     elif changed:
         session.knowledge.forget()
-    position = int(found[b"P"]) if found.get(b"P", b"").isdigit() else None
-    mapped = back(position) if back is not None and position is not None else None
     if sent is not None and slot.kind == QUERY:
         lost = changed or (position is not None and mapped is None)
         if _ask_again(session, slot, sent, found.get(b"C", b""), log=log, lost=lost):
             slot.resend = True
-            session.held = True
             return b""
     if log or changed:
         fields, mapped = (_unavailable(found) if log else _CHANGED), None
+    if slot.renamed is not None:
+        fields = _renamed(session, fields, *slot.renamed)
     word = part.word if part is not None and part.word else slot.word
     return encode.fields(b"E", _repaired(fields, mapped, word))
+
+
+def _renamed(session: "Session", fields: Fields, ours: bytes, theirs: bytes) -> Fields:
+    """An error about our form of a statement, as one about the client's."""
+    if dict(fields).get(b"C") == _NO_STATEMENT:
+        session.names.forget_ours()
+    quoted = b'"' + ours + b'"'
+    return [(name, value.replace(quoted, b'"' + theirs + b'"')) for name, value in fields]
 
 
 def told(fields: Fields) -> bytes:

@@ -16,7 +16,7 @@ from proxy.catalog.cache import Knowledge, Known
 from proxy.catalog.identity import Identity
 from proxy.session import backend, frontend
 from proxy.session.names import Names
-from proxy.session.outstanding import QUERY, Copying, Outstanding, Sent, Slot
+from proxy.session.outstanding import COPY_DONE, QUERY, Copying, Outstanding, Sent, Slot
 
 # PostgreSQL's own limits (PQ_SMALL_MESSAGE_LIMIT, PQ_LARGE_MESSAGE_LIMIT in libpq.h).
 SMALL_LIMIT: Final = 10_000
@@ -86,6 +86,7 @@ class Session:
         self.bound = False  # a Bind or Execute among them: the server holds a portal
         self.held = False  # the client's messages wait for an answer of ours
         self.held_for = 0  # type byte of the message that waits
+        self.alone = False  # nothing is to follow the message that is sent until it is answered
         self.draining = False  # they wait for everything outstanding to be answered
         self.discarding = False  # the client's messages up to Sync are answered by an error of ours
         self.ddl = False  # this transaction changed the schema
@@ -162,7 +163,13 @@ class Session:
                 if self.held:
                     run = pos
                     break
-                run = end
+                run = pos = end
+                if self.alone:
+                    # What comes next waits until this has been answered.
+                    self.alone = False
+                    self.held = self.draining = True
+                    break
+                continue
             pos = end
         if self.raw:
             pos = size
@@ -204,6 +211,14 @@ class Session:
         self.held = False
         if self._from_client:
             self._client_messages()
+
+    def copy_answered(self, now: Copying) -> None:
+        """The server takes data, or has refused it."""
+        self.copying = now
+        if now is Copying.NOT:
+            self.copy_in = None
+        if self.held and self.held_for == COPY_DONE:
+            self.resume()
 
     @property
     def held_bytes(self) -> int:
@@ -339,7 +354,13 @@ class Session:
         written what is not recorded."""
         self.outstanding.queue.append(Slot(QUERY, gap=sent.gap))
         self.to_server.append(sent.original)
-        self.resume()
+
+    def simple_sent(self) -> None:
+        """A simple query ends what was open of the extended protocol, and takes the unnamed with
+        it."""
+        self.unsynced = self.bound = False
+        self.names.statements.pop(b"", None)
+        self.names.portals.pop(b"", None)
 
     def drop_message(self) -> None:
         """The message that waits has been answered by what the server said to our question."""
