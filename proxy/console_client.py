@@ -14,7 +14,14 @@ from typing import Any, Final
 
 import asyncpg
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from config import Settings
 from proxy.admin.execution import PROGRESS
@@ -43,25 +50,33 @@ class Bar:
     def __init__(self) -> None:
         err = Console(stderr=True)
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=err
+            TextColumn("{task.description:8}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
         )
         self._shown = err.is_terminal
-        self._task: TaskID | None = None
+        self._stage = ""
+        self._task = TaskID(0)
 
     def __call__(self, text: str) -> None:
         if not self._shown:
             return
-        stage, _, counts = text.rpartition(" ")
+        stage, _, counts = text.partition(" ")
         done, _, total = counts.partition("/")
-        if self._task is None:
+        if not self._stage:
             self._progress.start()
-            self._task = self._progress.add_task(stage)
-        self._progress.update(
-            self._task, description=stage, completed=int(done), total=int(total) or None
-        )
+        if stage != self._stage:
+            if self._stage:
+                self._progress.remove_task(self._task)
+            self._stage = stage
+            self._task = self._progress.add_task(stage, total=int(total) if total else None)
+        self._progress.update(self._task, completed=int(done or 0))
 
     def close(self) -> None:
-        if self._task is not None:
+        if self._stage:
             self._progress.stop()
 
 

@@ -21,7 +21,7 @@ from undo.errors import UndoError
 
 _log = structlog.get_logger()
 
-# A notice with this code says how far an undo is: "STAGE DONE/TOTAL", TOTAL 0 if it is not known.
+# A notice with this code says how far an undo is: "STAGE DONE/TOTAL", or the stage alone.
 PROGRESS: Final = "RB100"
 _QUIET: Final = 1.0  # seconds in which no progress is told
 _PACE: Final = 0.25  # between two notices
@@ -80,7 +80,8 @@ class Progress:
         now = time.monotonic()
         if now - self.begun >= _QUIET and now - self.told >= _PACE:
             self.told = now
-            self.send(notice("INFO", f"{stage} {done}/{total}", PROGRESS))
+            how_far = f" {done}/{total}" if total else ""
+            self.send(notice("INFO", stage + how_far, PROGRESS))
 
 
 @dataclass(slots=True)
