@@ -140,6 +140,8 @@ async def _attempt(db: Database, request: UndoRequest, progress: Progress) -> Re
     if gaps and not request.accept_gaps:
         raise _RolledBack(_stopped_by_gaps(report, gaps))
     report = replace(report, gaps=gaps)
+    if not live and chosen.redo_of is not None:
+        return await _redo_of_nothing(db, request, chosen.redo_of, report)
     if not live:
         nothing = replace(report, outcome=Outcome.NOTHING)
         raise _RolledBack(nothing.with_message("nothing was recorded that could be undone"))
@@ -200,6 +202,17 @@ async def _not_redone_yet(db: Database, undo_id: int) -> None:
         raise AlreadyRedone(undo_id, row["redone_by"])
     if row["redo_of"] is not None:
         raise UsageError(f"{undo_id} is itself a redo: select what it brought back, and undo that")
+
+
+async def _redo_of_nothing(
+    db: Database, request: UndoRequest, undo_id: int, report: Report
+) -> Report:
+    """The undo found every row as it was to be: what it took back is only counted again."""
+    told = "the undo had no row to change"
+    if request.dry_run:
+        raise _RolledBack(replace(report, outcome=Outcome.PREVIEW).with_message(told))
+    redone_by, xid = await record(db, request, undo_id, ())
+    return replace(report, undo_id=redone_by, xid=xid).with_message(told)
 
 
 async def _nothing_left(db: Database, report: Report, xids: set[int]) -> Report:

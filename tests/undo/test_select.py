@@ -264,6 +264,16 @@ async def test_the_rows_of_an_undo_are_selected_only_by_its_id(ground: Ground) -
         await ground.redo(report.undo_id)
 
 
+async def test_an_undo_that_had_nothing_to_change_can_be_redone(ground: Ground) -> None:
+    await ground.given(TABLES)
+    await ground.write("UPDATE t SET v = 0 WHERE id = 1")
+    undo = await ground.undo()
+    assert (undo.outcome, undo.tables) == (Outcome.DONE, ())
+    assert (await ground.undo()).outcome == Outcome.NOTHING
+    assert (await ground.redo()).outcome == Outcome.DONE
+    assert (await ground.undo()).outcome == Outcome.DONE
+
+
 async def test_later_changes_that_were_undone_are_not_in_the_way(ground: Ground) -> None:
     await ground.given(TABLES)
     await ground.write("UPDATE t SET v = 1 WHERE id = 1")
