@@ -36,7 +36,13 @@ def serve(args: Arguments) -> int:
     try:
         return serve_clients(settings)
     except OSError as error:
-        return failed(error)
+        print(
+            f"hotrollback: cannot serve on {settings.listen}"
+            f"{f' with the admin socket in {settings.admin}' if settings.admin else ''}:"
+            f" {error.strerror or error}",
+            file=sys.stderr,
+        )
+        return FAILED
 
 
 def install(args: Arguments) -> int:

@@ -1,6 +1,7 @@
 """The command line without a proxy and without a server: what it takes, and what it says of the
 rest."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,17 @@ def test_no_server_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 1
     assert err.startswith("hotrollback: cannot connect to postgresql://u@127.0.0.1:1/d: ")
     assert "s3cret" not in err
+
+
+def test_an_address_in_use_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = call(
+            *("serve", "--upstream", "postgresql://u@127.0.0.1:1/d", "--listen", address),
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == f"hotrollback: cannot serve on {address}: Address already in use\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
