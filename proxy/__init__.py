@@ -10,6 +10,6 @@ session      one client's life, as state and bytes; a link is its two sockets
 worker       a process that serves sessions; the supervisor is its parent
 console      the virtual database on the admin socket, where operators give commands
 
-A byte's path: net -> session -> (what is no write leaves as it came) -> sql -> catalog -> capture ->
-session -> net. An operator's: cli -> console_client -> admin -> undo.
+The path of a write: net -> session -> sql -> catalog -> capture -> session -> net; other bytes leave
+session as they came. Of an operator's command: cli -> console_client -> admin -> undo.
 """
