@@ -10,6 +10,6 @@ session      one client's life, as state and bytes; a link is its two sockets
 worker       a process that serves sessions; the supervisor is its parent
 console      the virtual database on the admin socket, where operators give commands
 
-The path of a write: net -> session -> sql -> catalog -> capture -> session -> net; other bytes leave
+The path of a write: net -> session -> sql -> catalog -> capture -> session -> net; the rest leaves
 session as they came. Of an operator's command: cli -> console_client -> admin -> undo.
 """
