@@ -40,7 +40,7 @@ INSERT INTO parted SELECT g, g, 'd' FROM generate_series(1, 3) g;
 INSERT INTO made OVERRIDING SYSTEM VALUE SELECT g, g FROM generate_series(1, 3) g;
 """
 
-KEYS = st.integers(1, 6)
+KEYS = st.integers(1, 5)
 WORDS = st.sampled_from(["x", "y", "it's", "z\\"])
 TEMPLATES = (
     ("INSERT INTO keyed VALUES ($1, $2, $3)", (KEYS, KEYS, WORDS)),
@@ -115,8 +115,8 @@ CONTROL = st.sampled_from(["BEGIN", "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT s"
 CLIENTS = 3
 WORKLOADS = st.lists(
     st.builds(Step, st.integers(0, CLIENTS - 1), st.one_of(_statements(), _statements(), CONTROL)),
-    min_size=2,
-    max_size=24,
+    min_size=5,
+    max_size=30,
 )
 
 
