@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -40,10 +40,12 @@ def main() -> int:
 
 def run(console: Console) -> Ending:
     """Everything that is started here is stopped and removed before this returns."""
-    with console.status("Starting an embedded PostgreSQL 18 …"):
-        cluster = Cluster(embedded_binaries())
-        cluster.start()
-    with cluster, tempfile.TemporaryDirectory(prefix="hotrollback-demo-") as folder:
+    with (
+        ExitStack() as started,
+        tempfile.TemporaryDirectory(prefix="hotrollback-demo-") as folder,
+    ):
+        with console.status("Starting an embedded PostgreSQL 18 …"):
+            cluster = started.enter_context(Cluster(embedded_binaries()))
         shop = cluster.url("shop")
         console.print(f"PostgreSQL 18 runs on port {cluster.port}, with the tables of a shop.")
         asyncio.run(open_shop(cluster.url(), shop))
