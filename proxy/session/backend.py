@@ -125,7 +125,7 @@ def _completed(session: "Session", buf: bytes, pos: int, end: int) -> bytes | No
         return _query_part(slot, buf, pos, end)
     if slot.kind != EXECUTE:
         return None
-    if slot.copies:
+    if slot is session.copy_slot:
         session.copy_answered(Copying.NOT)
     _popped(session, slot)
     if slot.action is Action.SWALLOW:
@@ -191,7 +191,7 @@ def _failed(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
     session.skipping = session.skipping or skipping
     for asked in over:
         finish(asked)
-    if session.copying is not Copying.NOT:
+    if session.copying is not Copying.NOT and session.copy_slot not in session.outstanding.queue:
         session.copy_answered(Copying.NOT)
     if session.draining and not session.outstanding.queue:
         session.draining = False
@@ -233,9 +233,9 @@ def _takes_data(session: "Session", _buf: bytes, _pos: int, _end: int) -> bytes 
     if slot is None or not slot.copies:
         return None
     queue = session.outstanding.queue
-    for ignored in [other for other in queue if other.in_copy]:
+    for ignored in [other for other in queue if other.in_copy is slot]:
         queue.remove(ignored)
-    if session.copying is Copying.ASKED:
+    if session.copying is Copying.ASKED and session.copy_slot is slot:
         session.unsynced = session.bound = True
         session.copy_answered(Copying.TAKING)
     return None

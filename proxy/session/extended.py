@@ -75,6 +75,8 @@ def name_prepared(session: "Session", name: bytes, prepared: Prepared) -> None:
     statements[name] = prepared
 
     def take_back() -> None:
+        if statements.get(name) is not prepared:
+            return  # what was sent later has seen to it
         if before is None:
             statements.pop(name, None)
         else:
@@ -226,14 +228,14 @@ def execute(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] |
     else:
         chosen, copies = portal.plan, _sent(session, portal.prepared)
     if chosen.how is How.PASS:
-        queue.append(Slot(EXECUTE, copies=True) if copies else PLAIN[EXECUTE])
+        queue.append(_execution(session, copies=copies))
         return None
     session.count(chosen)
     out = [piece for own in around.before(chosen) for piece in asking.run(session, own)]
     if chosen.how is How.REWRITE and portal is not None and portal.prepared is not None:
         queue.append(Slot(EXECUTE, Action.REPAIR, portal.prepared.word, back=portal.back))
     else:
-        queue.append(Slot(EXECUTE, copies=True) if copies else PLAIN[EXECUTE])
+        queue.append(_execution(session, copies=copies))
     out.append(buf[pos:end])
     if copies:
         # The server takes nothing but data now: it is checked behind the client's CopyDone.
@@ -241,6 +243,14 @@ def execute(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] |
         return out
     out.extend(piece for own in around.after(chosen) for piece in asking.run(session, own))
     return out
+
+
+def _execution(session: "Session", *, copies: bool) -> Slot:
+    if not copies:
+        return PLAIN[EXECUTE]
+    session.copying = Copying.ASKED
+    session.copy_slot = Slot(EXECUTE, copies=True)
+    return session.copy_slot
 
 
 def _cursor(session: "Session") -> Plan:
@@ -258,6 +268,4 @@ def _sent(session: "Session", prepared: Prepared | None) -> bool:
     for statement in prepared.analysis.statements:
         effects.sent(session, statement)
         copies = statement.kind is Kind.COPY_FROM and "stdin" in statement.idents
-    if copies:
-        session.copying = Copying.ASKED
     return copies

@@ -58,11 +58,16 @@ def _close(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | 
         statements = session.names.statements
         closed = statements.pop(name, None)
         if closed is not None:
-            slot = Slot(CLOSE, skipped=lambda: statements.__setitem__(name, closed))
+            slot = Slot(CLOSE, skipped=lambda: _keep(statements, name, closed))
     elif kind == b"P":
         session.names.portals.pop(name, None)
     session.outstanding.queue.append(slot)
     return None
+
+
+def _keep(statements: dict[bytes, Prepared], name: bytes, closed: Prepared) -> None:
+    """It was not closed after all; unless another has got the name meanwhile."""
+    statements.setdefault(name, closed)
 
 
 def _sync(session: "Session", _buf: bytes, _pos: int, _end: int) -> list[bytes] | None:
@@ -71,7 +76,7 @@ def _sync(session: "Session", _buf: bytes, _pos: int, _end: int) -> list[bytes] 
     session.skipping = session.discarding = False
     session.unsynced = session.bound = False
     if session.copying is Copying.ASKED:
-        session.outstanding.queue.append(Slot(SYNC, in_copy=True))
+        session.outstanding.queue.append(Slot(SYNC, in_copy=session.copy_slot))
     else:
         session.outstanding.queue.append(PLAIN[SYNC])
     return None

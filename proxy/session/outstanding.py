@@ -84,7 +84,7 @@ class Slot:
     renamed: tuple[bytes, bytes] | None = None  # our name of a statement, and the client's
     refusal: bool = False  # its error is the answer to the client's message
     copies: bool = False  # COPY FROM whose data the client sends
-    in_copy: bool = False  # a Sync that the server ignores if it takes data by then
+    in_copy: "Slot | None" = None  # a Sync that the server ignores if it takes that data by then
     gap: Plan | None = None  # what is not recorded if it succeeds
     emitted: bool = False  # the client has seen something of the answer
     resend: bool = False  # the client's own text is sent when this one has ended

@@ -17,7 +17,7 @@ _NO_STATEMENT: Final = b"26000"
 _ALONE: Final = frozenset((b"25001", b"2D000"))
 # Raised by ours, and meant for the client.
 _REFUSALS: Final = b"RB"
-# Of these an error in a statement of ours is the server's answer to whatever was running.
+# Cancelled, in conflict, not allowed: the server's answer to whatever was running.
 _ANYBODYS: Final = frozenset((b"57", b"40", b"25", b"08"))
 # Names that only our text gives: the relation is no longer what it was taken for.
 _NAMES: Final = re.compile(rb"\bhotrollback_(?:[wlonx]|c[0-9]+|relid|before|after|key)\b")
@@ -125,10 +125,12 @@ def _repaired(fields: Fields, position: int | None, word: bytes) -> Fields:
 
 def _about_log(found: dict[bytes, bytes], *, ours: bool) -> bool:
     """Whether it is the log that failed, not the client's statement."""
-    if ours:
-        return found.get(b"C", b"")[:2] not in _ANYBODYS
+    if found.get(b"C", b"")[:2] in _ANYBODYS:
+        return False
+    # An error while a statement of ours runs may be the commit's: its context tells.
+    told = (b"M", b"D", b"W") if ours else (b"M", b"D")
     return found.get(b"s") == b"hotrollback" or any(
-        _LOG.search(found[name]) for name in (b"M", b"D") if name in found
+        _LOG.search(found[name]) for name in told if name in found
     )
 
 

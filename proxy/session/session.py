@@ -93,6 +93,7 @@ class Session:
         self.set_in_transaction = False  # it changed settings that matter
         self.off_noted = False  # its gap says that capture was off
         self.copying = Copying.NOT
+        self.copy_slot: Slot | None = None  # of its Execute
         self.copy_in: Plan | None = None  # COPY FROM that is checked when its data has come
         self.writing_cursors: set[str | None] = set()  # declared with a query that may write
         self.raw = login.replication
@@ -216,7 +217,7 @@ class Session:
         """The server takes data, or has refused it."""
         self.copying = now
         if now is Copying.NOT:
-            self.copy_in = None
+            self.copy_in = self.copy_slot = None
         if self.held and self.held_for == COPY_DONE:
             self.resume()
 
@@ -319,8 +320,10 @@ class Session:
     @property
     def watching(self) -> bool:
         """Whether writes are looked at now: not where nothing can be recorded, nor in a failed
-        transaction, where the server runs nothing."""
-        return self.status != _ABORTED and self.knowledge.installed is not False
+        transaction, where the server runs nothing; unless what is on its way may have ended it."""
+        if self.status == _ABORTED and not self.outstanding.queue:
+            return False
+        return self.knowledge.installed is not False
 
     @property
     def recording(self) -> bool:
