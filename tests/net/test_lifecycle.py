@@ -1,0 +1,262 @@
+"""From the ready line to the last exit: stopping, workers, and a server that goes away."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from fix_postgres import SETTINGS, Database, Server, binaries
+from fix_proxy import Proxy, Serve
+from raw import Raw, extended, query, startup
+
+from proxy.demo.cluster import Cluster
+from proxy.demo.command import Serving, call
+
+PATIENCE = 10.0
+TABLE = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'); GRANT ALL ON t TO app"
+
+
+def eventually(condition: Callable[[], object], patience: float = PATIENCE) -> None:
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.05)
+
+
+def events(serving: Serving, name: str) -> list[dict]:
+    return [event for event in serving.events() if event["event"] == name]
+
+
+@pytest.fixture
+def database(database18: Database) -> Database:
+    """Nothing here depends on the version."""
+    return database18
+
+
+@pytest.fixture
+def patient(serve: Serve, tmp_path: Path, database: Database) -> Proxy:
+    """With the log, a table, and a grace of two seconds."""
+    call("install", "--upstream", database.url())
+    database.psql(TABLE)
+    config = tmp_path / "patient.toml"
+    config.write_text('grace = "2s"\n')
+    return serve("--config", str(config))
+
+
+# -- stopping --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
+def test_idle_clients_are_told_and_the_exit_is_clean(patient: Proxy, how: signal.Signals) -> None:
+    with Raw(patient.port) as raw:
+        raw.log_in("app", patient.database.name)
+        started = time.monotonic()
+        assert patient.serving.stop(how) == 0
+        assert time.monotonic() - started < 1.5
+        (told,) = raw.rest()
+        assert (told.fields["S"], told.fields["C"]) == ("FATAL", "57P01")
+    assert not (patient.admin / ".s.PGSQL.6433").exists()
+    assert events(patient.serving, "stopped")
+
+
+def test_who_is_busy_may_finish_within_the_grace(patient: Proxy) -> None:
+    with Raw(patient.port) as raw:
+        raw.log_in("app", patient.database.name)
+        raw.ask("BEGIN")
+        raw.ask("UPDATE t SET v = 'b'")
+        process = patient.serving.process
+        assert process is not None
+        process.terminate()
+        eventually(lambda: events(patient.serving, "stopping"))
+        assert [m.kind for m in raw.ask("SELECT pg_sleep(0.3)")] == ["T", "D", "C", "Z"]
+        assert raw.ask("COMMIT")[-1].body == b"I"
+        (told,) = raw.rest()
+        assert told.fields["C"] == "57P01"
+    assert process.wait(PATIENCE) == 0
+    assert patient.database.psql("SELECT v FROM t") == [("b",)]
+
+
+def test_who_is_still_busy_is_cut_and_stops_on_the_server_too(patient: Proxy) -> None:
+    with Raw(patient.port) as raw:
+        raw.log_in("app", patient.database.name)
+        raw.send(query("UPDATE t SET v = 'b' FROM pg_sleep(60)"))
+        eventually(lambda: asleep(patient.database))
+        started = time.monotonic()
+        assert patient.serving.stop() == 0
+        assert 1.5 < time.monotonic() - started < 6
+        assert raw.rest()[-1].fields["C"] == "57P01"
+    eventually(lambda: not asleep(patient.database), 2)
+    assert patient.database.psql("SELECT v FROM t") == [("a",)]
+
+
+def test_a_second_signal_ends_it_at_once(patient: Proxy) -> None:
+    with Raw(patient.port) as raw:
+        raw.log_in("app", patient.database.name)
+        raw.ask("BEGIN")
+        process = patient.serving.process
+        assert process is not None
+        process.terminate()
+        eventually(lambda: events(patient.serving, "stopping"))
+        started = time.monotonic()
+        process.terminate()
+        assert raw.rest()[-1].fields["C"] == "57P01"
+        assert process.wait(PATIENCE) == 0
+        assert time.monotonic() - started < 1.5
+
+
+def test_a_port_that_is_taken_is_said(patient: Proxy, tmp_path: Path) -> None:
+    second = Serving(patient.database.url(), tmp_path / "second", port=patient.port)
+    second.folder.mkdir()
+    with pytest.raises(Exception, match=r"[Aa]ddress already in use"):
+        second.start()
+
+
+def asleep(database: Database) -> list[tuple]:
+    return database.psql(
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+    )
+
+
+# -- workers ---------------------------------------------------------------------------------------
+
+
+def children(serving: Serving) -> list[int]:
+    process = serving.process
+    assert process is not None
+    found = subprocess.run(
+        ["ps", "-ww", "--ppid", str(process.pid), "-o", "pid=,args="],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    lines = [line.split(None, 1) for line in found.stdout.splitlines()]
+    return [int(pid) for pid, args in lines if "spawn_main" in args]
+
+
+def test_workers_share_the_port_and_one_that_dies_is_replaced(
+    database: Database, serve: Serve
+) -> None:
+    call("install", "--upstream", database.url())
+    database.psql(TABLE)
+    proxy = serve("--workers", "2")
+    assert len(children(proxy.serving)) == 2
+    for number in range(8):
+        proxy.psql(f"UPDATE t SET v = '{number}'", tag=f"w{number}")
+    shown = proxy.cli("show", "stats", "--json").stdout
+    assert '"logins"' in shown
+    victim = children(proxy.serving)[0]
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: events(proxy.serving, "worker_started"))
+    (died,) = events(proxy.serving, "worker_died")
+    assert died["exitcode"] == -signal.SIGKILL
+    assert len(children(proxy.serving)) == 2
+    for number in range(8):
+        proxy.psql(f"UPDATE t SET v = 'again {number}'")
+    updates = "SELECT count(*) FROM hotrollback.change WHERE op = 'U'"
+    assert database.psql(updates) == [(16,)]
+    with Raw(proxy.port) as raw:
+        raw.log_in("app", database.name)
+        assert proxy.serving.stop() == 0
+        assert raw.rest()[-1].fields["C"] == "57P01"
+
+
+def test_workers_end_with_their_supervisor(serve: Serve) -> None:
+    proxy = serve("--workers", "2")
+    orphans = children(proxy.serving)
+    process = proxy.serving.process
+    assert process is not None
+    assert len(orphans) == 2
+    process.kill()
+    process.wait()
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
+
+
+# -- the server ------------------------------------------------------------------------------------
+
+
+def test_a_server_that_vanishes_in_a_transaction(tmp_path: Path) -> None:
+    """The client gets an error, and the log holds nothing of what was not committed."""
+    settings = {**SETTINGS, "fsync": "on", "synchronous_commit": "on"}
+    with Cluster(binaries(18), settings) as cluster:
+        server = Server(18, cluster.host, cluster.port, cluster.binaries)
+        call("install", "--upstream", server.url())
+        server.psql(f"CREATE ROLE app LOGIN; {TABLE}")
+        with Serving(server.url(), tmp_path) as serving, Raw(serving.port) as raw:
+            raw.log_in("app", "postgres")
+            raw.ask("UPDATE t SET v = 'kept'")
+            raw.ask("BEGIN")
+            assert [m.kind for m in raw.ask("UPDATE t SET v = 'lost'")] == ["C", "Z"]
+            stop = [*cluster._pg_ctl(), "-m", "immediate", "-w", "stop"]
+            cluster.account.run(stop)
+            raw.send(extended("SELECT 1"))
+            *_, told = raw.rest()
+            assert told.fields["S"] == "FATAL"
+            assert told.fields["C"] in {"57P01", "57P02", "08006"}
+            with Raw(serving.port) as late:
+                late.send(startup(user="app"))
+                assert late.rest()[-1].fields["C"] == "08001"
+            start = [
+                "-l",
+                str(cluster.data / "server.log"),
+                "-o",
+                f"-p {cluster.port}",
+                "-w",
+                "start",
+            ]
+            cluster.account.run([*cluster._pg_ctl(), *start])
+            with psycopg.connect(
+                f"postgresql://app@127.0.0.1:{serving.port}/postgres", autocommit=True
+            ) as again:
+                again.execute("UPDATE t SET v = 'later'")
+            changes = "SELECT after ->> 'v' FROM hotrollback.change WHERE op = 'U' ORDER BY lsn"
+            assert server.psql(changes) == [("kept",), ("later",)]
+
+
+def test_the_servers_last_words_come_once(patient: Proxy) -> None:
+    with Raw(patient.port) as raw:
+        raw.log_in("app", patient.database.name)
+        patient.database.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                              " WHERE usename = 'app' AND datname = current_database()")  # fmt: skip
+        (told,) = raw.rest()
+        assert told.fields["C"] == "57P01"
+        assert told.fields["R"] == "ProcessInterrupts"
+
+
+def test_a_client_that_dies_leaves_nothing_behind(patient: Proxy) -> None:
+    with Raw(patient.port) as raw:
+        raw.log_in("app", patient.database.name)
+        raw.ask("BEGIN")
+        raw.ask("UPDATE t SET v = 'half'")
+        raw.send(query("UPDATE t SET v = 'never'")[:-9])
+    backends = (
+        "SELECT 1 FROM pg_stat_activity WHERE usename = 'app' AND datname = current_database()"
+    )
+    eventually(lambda: not patient.database.psql(backends), 3)
+    assert patient.database.psql("SELECT v FROM t") == [("a",)]
+    assert patient.psql("UPDATE t SET v = 'next' RETURNING v") == [("next",)]
+
+
+def test_many_come_and_go(patient: Proxy) -> None:
+    """Some by closing, some by a reset, some in the middle of a message; none is left."""
+
+    def come(number: int) -> None:
+        with Raw(patient.port) as raw:
+            raw.log_in("app", patient.database.name)
+            raw.send(query(f"UPDATE t SET v = '{number}'")[: 10 + number])
+            if number % 2:
+                raw.socket.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER: RST on close
+
+    threads = [threading.Thread(target=come, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    backends = (
+        "SELECT 1 FROM pg_stat_activity WHERE usename = 'app' AND datname = current_database()"
+    )
+    eventually(lambda: not patient.database.psql(backends))
+    assert not events(patient.serving, "session_fault")
+    assert not events(patient.serving, "loop_fault")
