@@ -80,6 +80,8 @@ def row_description(body: bytes) -> list[Column]:
             (kind,) = _INT(body, at + 6)
             columns.append(Column(name, table & 0xFFFFFFFF, attnum, kind & 0xFFFFFFFF))
             at += 18
+        if at > len(body):
+            raise ValueError("RowDescription ends early")
     except error as short:
         raise ValueError("RowDescription ends early") from short
     return columns
