@@ -66,8 +66,7 @@ class Change(NamedTuple):
     dead: bool  # undone, or an undo's own: it and its counterpart cancel each other out
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(NamedTuple):
     """What the selection did to one row; positions are into the list of changes."""
 
     changes: tuple[int, ...]  # the selected ones

@@ -8,7 +8,7 @@ does not confirm is a *doubt*: the caller looks at the images and says what it i
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from undo.model import Change, Effect, Tid
@@ -35,8 +35,11 @@ class Folded:
 class _Row:
     """A chain that grows; `broken` holds the positions before which something is missing."""
 
-    members: list[int] = field(default_factory=list)
-    broken: list[int] = field(default_factory=list)
+    members: list[int]
+    broken: list[int] | None = None
+
+
+Known = tuple[Mapping[int, int], Mapping[Link, Answer], list[Link]]  # roots, answers, doubts
 
 
 def fold(
@@ -50,7 +53,7 @@ def fold(
     when there are no doubts left.
     """
     doubts: list[Link] = []
-    rows = _join(changes, _within(changes), roots, answers, doubts)
+    rows = _join(changes, _within(changes), (roots, answers, doubts))
     effects = [effect for row in rows if (effect := _effect(changes, row)) is not None]
     return Folded(effects, doubts)
 
@@ -59,6 +62,10 @@ def duplicates(changes: Sequence[Change]) -> set[int]:
     """Positions of changes that were recorded once already: by rewriting and by a trigger that
     was attached at that moment. A move to another partition is one update to the one and a
     delete and an insert to the other; the update is kept."""
+    olds = [(c.xid, c.relid, c.old_tid) for c in changes if c.old_tid is not None]
+    news = [(c.xid, c.new_relid, c.new_tid) for c in changes if c.new_tid is not None]
+    if len(set(olds)) == len(olds) and len(set(news)) == len(news):
+        return set()
     seen: dict[tuple[int, bool, Version], int] = {}
     extra: set[int] = set()
     moves_first = sorted(range(len(changes)), key=lambda i: (changes[i].op != "U", i))
@@ -87,22 +94,25 @@ def _new(change: Change) -> Version | None:
 def _within(changes: Sequence[Change]) -> list[list[int]]:
     """The pieces of chains that one transaction made, by the order of their first record."""
     extra = duplicates(changes)
-    made: dict[tuple[int, Version], int] = {}
-    for position, change in enumerate(changes):
-        version = _new(change)
-        if version is not None and position not in extra:
-            made[change.xid, version] = position
+    positions = [i for i in range(len(changes)) if i not in extra] if extra else range(len(changes))
+    made = {
+        (change.xid, change.new_relid, change.new_tid): position
+        for position in positions
+        if (change := changes[position]).new_tid is not None
+    }
     follows: dict[int, int] = {}
     heads: list[int] = []
-    for position, change in enumerate(changes):
-        if position in extra:
-            continue
-        version = _old(change)
-        before = made.get((change.xid, version)) if version is not None else None
+    for position in positions:
+        change = changes[position]
+        before = None
+        if change.old_tid is not None:
+            before = made.get((change.xid, change.relid, change.old_tid))
         if before is None or before == position:
             heads.append(position)
         else:
             follows[before] = position
+    if not follows:
+        return [[head] for head in heads]
     pieces: list[list[int]] = []
     for head in heads:
         piece = [head]
@@ -113,14 +123,9 @@ def _within(changes: Sequence[Change]) -> list[list[int]]:
     return pieces
 
 
-def _join(
-    changes: Sequence[Change],
-    pieces: Iterable[list[int]],
-    roots: Mapping[int, int],
-    answers: Mapping[Link, Answer],
-    doubts: list[Link],
-) -> list[_Row]:
+def _join(changes: Sequence[Change], pieces: Iterable[list[int]], known: Known) -> list[_Row]:
     """Pieces of different transactions that belong to one row, put behind one another."""
+    roots = known[0]
     rows: list[_Row] = []
     by_version: dict[Version, _Row] = {}
     by_key: dict[tuple[int, int], _Row] = {}
@@ -129,18 +134,18 @@ def _join(
         head = changes[piece[0]]
         row = None
         if head.op != "I":
-            row = _predecessor(changes, piece[0], roots, by_version, by_key, answers, doubts)
+            row = _predecessor(changes, piece[0], by_version, by_key, known)
         elif head.dead and head.key is not None:
             # The row that an undo deleted comes back with its redo, and the reverse.
             row = taken_back.pop((roots.get(head.relid, head.relid), head.key), None)
         if row is None:
-            row = _Row()
+            row = _Row(piece)
             rows.append(row)
-        row.members += piece
+        else:
+            row.members += piece
         tail = changes[piece[-1]]
-        version = _new(tail)
-        if version is not None:
-            by_version[version] = row
+        if tail.new_tid is not None:
+            by_version[tail.new_relid, tail.new_tid] = row
             if tail.key is not None:
                 by_key[roots.get(tail.new_relid, tail.new_relid), tail.key] = row
         elif tail.dead and tail.key is not None:
@@ -151,55 +156,56 @@ def _join(
 def _predecessor(
     changes: Sequence[Change],
     head: int,
-    roots: Mapping[int, int],
     by_version: Mapping[Version, _Row],
     by_key: Mapping[tuple[int, int], _Row],
-    answers: Mapping[Link, Answer],
-    doubts: list[Link],
+    known: Known,
 ) -> _Row | None:
     change = changes[head]
     version = _old(change)
     row = by_version.get(version) if version is not None else None
     if row is not None:
-        tail = row.members[-1]
-        if change.key is not None and changes[tail].key == change.key:
+        tail = changes[row.members[-1]]
+        if change.key is not None and tail.key == change.key:
             return row
-        if _ends(changes, row, version) and _answered(row, head, answers, doubts):
+        # A row that moved on has left its old versions behind.
+        if _new(tail) == version and _answered(row, head, known):
             return row
     if change.key is None:
         return None
     # The version is unknown: the table was rewritten since, or something was not recorded.
-    row = by_key.get((roots.get(change.relid, change.relid), change.key))
+    row = by_key.get((known[0].get(change.relid, change.relid), change.key))
     if row is None or changes[row.members[-1]].op == "D":
         return None
-    return row if _answered(row, head, answers, doubts) else None
+    return row if _answered(row, head, known) else None
 
 
-def _ends(changes: Sequence[Change], row: _Row, version: Version | None) -> bool:
-    """The row's last known version is this one (a row that moved on left its old ones behind)."""
-    return _new(changes[row.members[-1]]) == version
-
-
-def _answered(row: _Row, head: int, answers: Mapping[Link, Answer], doubts: list[Link]) -> bool:
+def _answered(row: _Row, head: int, known: Known) -> bool:
+    _, answers, doubts = known
     link = (row.members[-1], head)
     answer = answers.get(link)
     if answer is None:
         doubts.append(link)
         return True
     if answer is Answer.KEY:
-        row.broken.append(head)
+        row.broken = [*(row.broken or ()), head]
     return answer is not Answer.OTHER
 
 
 def _effect(changes: Sequence[Change], row: _Row) -> Effect | None:
-    chosen = [i for i in row.members if changes[i].selected]
+    members = row.members
+    if len(members) == 1:  # most are
+        (only,) = members
+        if not changes[only].selected:
+            return None
+        return Effect((only,), only, only, only, None, torn=False)
+    chosen = [i for i in members if changes[i].selected]
     if not chosen:
         return None
     first, last = chosen[0], chosen[-1]
-    start, end = row.members.index(first), row.members.index(last)
-    others = [i for i in row.members[start:] if not changes[i].selected and not changes[i].dead]
-    between = set(row.members[start : end + 1])
-    tail = row.members[-1]
+    start, end = members.index(first), members.index(last)
+    others = [i for i in members[start:] if not changes[i].selected and not changes[i].dead]
+    between = set(members[start : end + 1])
+    tail = members[-1]
     if changes[tail].dead and changes[tail].op == "D" and changes[last].op != "D":
         # Deleted by an undo and, if it is there, inserted by the redo as a row of no known place.
         tail = last
@@ -210,5 +216,5 @@ def _effect(changes: Sequence[Change], row: _Row) -> Effect | None:
         tail=tail,
         later=others[-1] if others else None,
         torn=any(i in between for i in others)
-        or any(i in between and i != first for i in row.broken),
+        or any(i in between and i != first for i in row.broken or ()),
     )
