@@ -10,5 +10,5 @@ conflict     why an effect cannot be taken back without harm to somebody else's 
 gap          a write that was not recorded, or not exactly
 report       what an undo did, would do, or why it did nothing
 
-The path of an undo: select -> load -> fold -> check -> policy -> order -> apply -> verify -> record.
+The path of an undo: select -> load -> fold -> lock -> check -> policy -> order -> apply -> record.
 """

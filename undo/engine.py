@@ -12,6 +12,7 @@ from undo.errors import (
     AlreadyRedone,
     ForeignLog,
     NotInstalled,
+    RowsLocked,
     TooBusy,
     UnknownPolicy,
     UnknownUndo,
@@ -38,6 +39,8 @@ from undo.stages.settle import Settled, settle
 # A deadlock, a serialization failure, or a unique value that somebody took in the last moment.
 _RETRIED: Final = frozenset({"40P01", "40001", "23505"})
 _ATTEMPTS: Final = 3
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+_LOCK_TIMEOUT: Final = "30s"
 _READABLE_ROWS: Final = 100  # per table, in a preview
 
 _SETTINGS: Final = (
@@ -51,7 +54,7 @@ _SETTINGS: Final = (
 )
 
 
-class _RolledBack(Exception):  # noqa: N818
+class _RolledBack(Exception):
     """Ends the transaction without a trace; carries what is reported."""
 
     def __init__(self, report: Report) -> None:
@@ -76,6 +79,8 @@ async def run(db: Database, request: UndoRequest, progress: Progress | None = No
         except _RolledBack as end:
             return end.report
         except Exception as error:
+            if sqlstate(error) == _LOCK_NOT_AVAILABLE:
+                raise RowsLocked(_LOCK_TIMEOUT) from error
             if sqlstate(error) not in _RETRIED or attempt == _ATTEMPTS:
                 raise
     raise TooBusy(_ATTEMPTS)
@@ -123,10 +128,10 @@ async def _same_cluster(db: Database) -> None:
 
 
 async def _attempt(db: Database, request: UndoRequest, progress: Progress) -> Report:
-    for name, value in _SETTINGS:
-        await db.fetchval("SELECT pg_catalog.set_config($1, $2, true)", name, value)
     key: Any = LOCK_UNDO
     await db.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
+    for name, value in (*_SETTINGS, ("lock_timeout", _LOCK_TIMEOUT)):
+        await db.fetchval("SELECT pg_catalog.set_config($1, $2, true)", name, value)
     progress("select", 0, 0)
     chosen = await select.resolve(db, request.selection)
     if chosen.redo_of is not None:

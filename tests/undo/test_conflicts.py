@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from fix_undo import Ground
 
+from undo import engine
 from undo.engine import run
-from undo.errors import AlwaysTrigger, NeedsReplicaRole
+from undo.errors import AlwaysTrigger, NeedsReplicaRole, RowsLocked
 from undo.model import Kind, Outcome
 from undo.request import Selection, UndoRequest
 
@@ -125,6 +126,28 @@ async def test_rows_in_the_way(ground: Ground, name: str) -> None:
         report = await ground.undo(policy="force")
         assert (report.outcome, len(report.conflicts)) == (Outcome.DONE, 1)
         assert await ground.rows("SELECT id, v, u FROM t ORDER BY id") == forced
+
+
+async def test_what_others_have_deleted_already(ground: Ground) -> None:
+    """A row that the selection made is gone, as it is to be."""
+    await ground.given(ROWS)
+    await ground.write("INSERT INTO t VALUES (7, 'bad', 7), (8, 'bad', 8)")
+    await ground.write("UPDATE t SET v = 'x' WHERE id = 7; DELETE FROM t WHERE id = 7", tag=THEIRS)
+    report = await ground.undo()
+    assert (report.outcome, report.conflicts) == (Outcome.DONE, ())
+    assert await ground.rows("SELECT id FROM t ORDER BY id") == [(1,), (2,), (3,)]
+
+
+async def test_rows_that_stay_locked(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    await ground.given(ROWS)
+    await ground.write("UPDATE t SET v = 'bad'")
+    monkeypatch.setattr(engine, "_LOCK_TIMEOUT", "100ms")
+    holder = await ground.connect()
+    await holder.execute("BEGIN; SELECT FROM t WHERE id = 2 FOR UPDATE")
+    with pytest.raises(RowsLocked, match="did not end within 100ms"):
+        await ground.undo()
+    await holder.execute("ROLLBACK")
+    assert (await ground.undo()).outcome == Outcome.DONE
 
 
 async def test_all_conflicts_are_told_at_once(ground: Ground) -> None:

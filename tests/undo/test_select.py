@@ -206,9 +206,10 @@ async def test_gaps_stop_an_undo_unless_they_are_accepted(ground: Ground) -> Non
     await ground.given(TABLES)
     await ground.write(
         "BEGIN; UPDATE t SET v = 1 WHERE id = 1;"
-        "SELECT hotrollback.note_v1(7, 's'::regclass, 'copy', 'COPY s FROM STDIN'); COMMIT"
+        "INSERT INTO hotrollback.gap (relid, reason, statement)"
+        " VALUES ('s'::regclass, 'copy', 'COPY s FROM STDIN'); COMMIT"
     )
-    await ground.write("SELECT hotrollback.note_v1(7, NULL, 'function', NULL)", tag="gap only")
+    await ground.write("INSERT INTO hotrollback.gap (reason) VALUES ('function')", tag="gap only")
     report = await ground.undo()
     assert report.outcome == Outcome.GAPS
     (gap,) = report.gaps

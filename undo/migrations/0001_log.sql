@@ -146,7 +146,7 @@ CREATE FUNCTION hotrollback.writes_v1()
      WHERE (c.relkind = 'r' AND c.relpersistence <> 't'
             AND c.relnamespace NOT IN (SELECT n.oid FROM pg_namespace n
                                         WHERE n.nspname IN ('pg_catalog', 'hotrollback')))
-        OR c.oid = 'pg_largeobject'::regclass
+        OR c.oid IN ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass)
 $$;
 
 -- Before a statement whose effect is not known: remembers its fingerprint and what was written so far.

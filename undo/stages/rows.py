@@ -70,7 +70,8 @@ def inverse_op(changes: Sequence[Change], effect: Effect) -> str:
     is_left = changes[effect.last].op != DELETE
     if was:
         return UPDATE if is_left else INSERT
-    return DELETE if is_left else ""
+    # What the selection made and others have deleted since is as it would be without it.
+    return DELETE if is_left and changes[effect.tail].op != DELETE else ""
 
 
 _EFFECTS: Final = """
