@@ -44,6 +44,7 @@ MODES = ("simple", "extended", "prepared")
 CLIENTS = (1, 8)
 WARM_UP_TRANSACTIONS = 300
 BASE = "direct"
+WIDTH = 110  # of the table where no terminal says how wide it is
 
 TPS = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
 FAILED = re.compile(r"^number of failed transactions: (\d+)", re.MULTILINE)
@@ -181,6 +182,8 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     args = arguments()
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
     wanted = tuple(args.target or available())
     names = (BASE, *(name for name in wanted if name != BASE))
     workloads = [
