@@ -165,6 +165,8 @@ def _elsewhere(relation: Relation) -> Reason:
         return Reason.DEFERRED
     if relation.triggers:
         return Reason.TRIGGERS
+    if relation.rules:
+        return Reason.RULES
     if relation.cascades_uncaptured:
         return Reason.CASCADE
     return Reason.FUNCTION

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     DEFERRED = "deferred_trigger"  # a trigger that runs at commit may write other tables
     CURRENT_QUERY = "current_query"  # the statement's text may become data
     RELATION = "unknown_relation"
+    UNSETTLED = "same_message"  # names mean something else since a statement of the same message
     SYNTAX = "not_understood"
     ENCODING = "encoding"  # client text whose bytes cannot be looked at safely
     TOO_LONG = "too_long"  # over the statement limit: not analysed

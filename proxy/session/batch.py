@@ -11,9 +11,9 @@ from proxy.capture.choose import may_write
 from proxy.capture.plan import How, Plan, Reason
 from proxy.session import asking, effects
 from proxy.session.outstanding import PLAIN, QUERY, Action, Part, Sent, Slot
-from proxy.session.planning import Hold, identify, plan
+from proxy.session.planning import Hold, identify, plan, plan_unsettled
 from proxy.sql.analyse import Analysis, analyse
-from proxy.sql.kinds import Kind
+from proxy.sql.kinds import Group, Kind
 from proxy.sql.splice import Edit, apply
 from proxy.sql.statement import Statement
 from proxy.wire import encode
@@ -43,18 +43,27 @@ def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | N
         # Whether a transaction is open is known when everything before has been answered.
         return asking.wait(session)
     plans: list[Plan] = []
+    settled = True
     for statement in statements:
-        found = _plan(session, analysis, statement, text)
+        found = _plan(session, analysis, statement, text, settled=settled)
         if isinstance(found, Hold):
             return found.out
         plans.append(found)
+        if statement.kind.group is Group.CURSOR:
+            effects.sent(session, statement)
+        settled = settled and not effects.unsettles(session, statement)
     for statement, chosen in zip(statements, plans, strict=True):
         effects.sent(session, statement)
         session.count(chosen)
     return _send(session, buf[pos:end], statements, plans)
 
 
-def _plan(session: "Session", analysis: Analysis, statement: Statement, text: bytes) -> Plan | Hold:
+def _plan(
+    session: "Session", analysis: Analysis, statement: Statement, text: bytes, *, settled: bool
+) -> Plan | Hold:
+    """Not `settled`: what its names mean is changed by a statement before it in the message."""
+    if not settled:
+        return plan_unsettled(session, statement, text)
     alone = len(analysis.statements) == 1
     if not alone and session.in_block:
         return plan(session, statement, text, None)

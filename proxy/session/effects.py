@@ -43,6 +43,19 @@ def sent(session: "Session", statement: Statement) -> None:
             session.schema_changed()
 
 
+def unsettles(session: "Session", statement: Statement) -> bool:
+    """Whether names may mean something else, or values print otherwise, behind it."""
+    kind = statement.kind
+    group = kind.group
+    if group is Group.DDL or group in _OPAQUE or kind is Kind.DISCARD:
+        return True
+    if kind in {Kind.SET, Kind.RESET}:
+        return statement.setting is None or statement.setting in _SETTINGS
+    if kind in {Kind.ROLLBACK, Kind.ROLLBACK_TO}:
+        return session.set_in_transaction or session.ddl
+    return "set_config" in statement.calls
+
+
 def _session(session: "Session", statement: Statement) -> None:
     if statement.kind in {Kind.SET, Kind.RESET}:
         if statement.setting is None or statement.setting in _SETTINGS:

@@ -31,6 +31,8 @@ Describe = Callable[[asking.Done], list[bytes]]
 
 # Plans that depend on nothing but the text and what is known.
 _LASTING: Final = frozenset((Group.ROW_WRITER, Group.READER))
+# Kinds whose plans depend on what names mean.
+_BY_NAME: Final = _LASTING | {Group.TRUNCATE, Group.COPY_IN}
 
 
 def plan(
@@ -49,6 +51,26 @@ def plan(
         return choice
     _seen(session, choice, statement, text)
     return choice.refused(certain=_certain(choice)) if session.around.reject else choice
+
+
+def plan_unsettled(session: "Session", statement: Statement, text: bytes) -> Plan | Hold:
+    """Where nothing of the catalog is known for certain: what it writes is compared."""
+    if not may_write(statement, session.writing_cursors):
+        return PASS
+    if statement.kind.group not in _BY_NAME:
+        return plan(session, statement, text, None)
+    if session.known() is None:
+        return Hold(identify(session))
+    who = session.identity
+    if who is None or not who.installed or who.in_recovery:
+        return PASS
+    if not session.recording:
+        return _blind(session, statement, text)
+    truncates = statement.kind.group is Group.TRUNCATE
+    reason = Reason.TRUNCATE if truncates else Reason.UNSETTLED
+    found = Plan(How.NOTE if truncates else How.WATCH, statement.fingerprint, reason)
+    _seen(session, found, statement, text)
+    return found.refused(certain=truncates) if session.around.reject else found
 
 
 def warm(session: "Session", statement: Statement, prepared: Prepared) -> list[bytes] | None:

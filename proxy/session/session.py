@@ -133,11 +133,12 @@ class Session:
         pos = run = 0
         handlers = frontend.HANDLERS
         limit = self.around.statement_limit
+        quick = min(limit, SMALL_LIMIT)
         while size - pos >= 5 and not self.raw:
             kind = buf[pos]
             length = int.from_bytes(buf[pos + 1 : pos + 5], "big")
             end = pos + 1 + length
-            if end > size or length < 4 or length > SMALL_LIMIT:
+            if end > size or length < 4 or length > quick:
                 if not _length_allowed(kind, length):
                     self._leave_to_server(buf, run, pos)
                     return

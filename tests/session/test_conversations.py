@@ -11,7 +11,6 @@ import pytest
 from fix_postgres import Database, Server
 from fix_session import Inside, inside, installed
 from hypothesis import HealthCheck, given, settings
-
 from raw import SYNC, Raw, compared, query
 from vocabulary import OTHER, PLAIN, ROWS, SETUP, TABLES, conversations
 
@@ -122,7 +121,9 @@ def check(twins: Twins, turns: list[list[bytes]], *, gaps: bool) -> None:
     left = twins.proxy.gaps()
     assert gaps or not left
     if not left:
-        assert replayed(twins.logged, before) == after, json.dumps(twins.proxy.changes(), default=str)
+        assert replayed(twins.logged, before) == after, json.dumps(
+            twins.proxy.changes(), default=str
+        )
     assert not twins.proxy.faults, twins.proxy.faults[0]
 
 

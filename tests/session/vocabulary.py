@@ -49,7 +49,7 @@ PLAIN = [
     "insert into t values (1, 'up') on conflict (id) do update set v = excluded.v || t.v returning v",
     "insert into t values (2, 'no') on conflict do nothing",
     "update t set v = v || '!' where id < 3",
-    "update t set n = n + 1 returning id, v as \"V\", n * 2",
+    'update t set n = n + 1 returning id, v as "V", n * 2',
     "/* first */ update t as x set v = 'ü' where x.id = 2 -- behind",
     "update t set nothing = 'ü'",
     "update t set v = 'ü', n = 1/0 where id = 1",
@@ -113,7 +113,6 @@ OTHER = [
     "declare c cursor for select * from t for update",
     "fetch 2 from c",
     "update t set v = 'cursor' where current of c",
-    "explain (analyze, costs off, timing off, summary off, buffers off) delete from k where a = 2",
     "listen here",
     "notify here, 'news'",
 ]
@@ -157,9 +156,7 @@ def _pipeline(text: str, name: str, portal: str, limit: int) -> bytes:
     return b"".join([*parts, describe(portal), execute(portal, limit)])
 
 
-def _valued(
-    case: tuple[str, tuple[str | None, ...]], name: str, results: tuple[int, ...]
-) -> bytes:
+def _valued(case: tuple[str, tuple[str | None, ...]], name: str, results: tuple[int, ...]) -> bytes:
     text, values = case
     parts = [close(name, "S"), parse(text, name), describe(name, "S")]
     return b"".join([*parts, bind(*values, name=name, results=results), execute()])
