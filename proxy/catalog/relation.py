@@ -61,7 +61,7 @@ class Relation:
     @property
     def writes_elsewhere(self) -> bool:
         """Writing it may write other tables that nothing is known to record."""
-        return self.triggers or self.volatile or self.cascades_uncaptured > 0
+        return self.triggers or self.rules or self.volatile or self.cascades_uncaptured > 0
 
 
 _TUPLES = ("heaps", "cascades", "referrers", "key")

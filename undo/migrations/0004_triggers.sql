@@ -281,6 +281,12 @@ BEGIN
             SELECT 'rules' WHERE EXISTS (
                 SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')
             UNION ALL
+            SELECT 'rules' WHERE EXISTS ( -- of other tables, that may write this one
+                SELECT FROM pg_depend d
+                  JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename <> '_RETURN'
+                 WHERE d.classid = 'pg_rewrite'::regclass
+                   AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid)
+            UNION ALL
             SELECT 'triggers' WHERE EXISTS (
                 SELECT FROM pg_trigger t
                  WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname !~ '^hotrollback_')
