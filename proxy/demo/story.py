@@ -28,7 +28,7 @@ from proxy.demo.shop import (
 )
 
 DAY_SECONDS = 2.0  # of ordinary business before and after the deploy, and after its undo
-STRETCHES = ("before the deploy", "between deploy and undo", "since the undo began")
+STRETCHES = ("before the deploy", "before the undo", "since the undo")
 
 WRONGLY_PRICED = """
 SELECT count(DISTINCT order_id) FROM order_lines l JOIN products p ON p.id = l.product_id
