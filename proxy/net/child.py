@@ -39,8 +39,8 @@ def main(settings: Settings, port: int, end: socket.socket) -> None:
     """In the child: serves until the supervisor says stop, or is gone."""
     events.configure(settings.log_level)
     # The terminal's Ctrl-C reaches the whole group; the supervisor says what to do.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     uvloop.run(_serve(settings, port, end))
 
 

@@ -69,6 +69,7 @@ class Link(asyncio.Protocol):
         self._timeout: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._server_full = False
+        self._client_held = False  # it is not read
         self._client_ended = False  # it has said all that it will say
         self._end_passed = False  # and the server has been told
         self._ended = False  # the last word has been said to the client
@@ -92,8 +93,13 @@ class Link(asyncio.Protocol):
         self.close()
 
     def data_received(self, data: bytes) -> None:
+        session = self.session
         try:
-            self._from_client(data)
+            if session is None:
+                self._starting(data)
+            else:
+                session.from_client(data)
+                self.flush()
         except Exception:  # noqa: BLE001
             self._broken("client")
 
@@ -104,12 +110,7 @@ class Link(asyncio.Protocol):
             if transport is not None:
                 transport.abort()
 
-    def _from_client(self, data: bytes) -> None:
-        session = self.session
-        if session is not None:
-            session.from_client(data)
-            self.flush()
-            return
+    def _starting(self, data: bytes) -> None:
         startup = self.startup
         if startup is None:
             return
@@ -211,17 +212,17 @@ class Link(asyncio.Protocol):
             self.server = transport
 
     def from_server(self, data: bytes) -> None:
+        session = self.session
         try:
-            self._from_server(data)
+            if session is None:
+                self._authenticating(data)
+            else:
+                session.from_server(data)
+                self.flush()
         except Exception:  # noqa: BLE001
             self._broken("server")
 
-    def _from_server(self, data: bytes) -> None:
-        session = self.session
-        if session is not None:
-            session.from_server(data)
-            self.flush()
-            return
+    def _authenticating(self, data: bytes) -> None:
         startup = self.startup
         if startup is None:
             return
@@ -273,27 +274,31 @@ class Link(asyncio.Protocol):
         waiting = startup.pending if startup is not None else 0
         if session is not None and session.held:
             waiting = session.held_bytes
-        if self._server_full or waiting > HELD_LIMIT:
-            client.pause_reading()
-        elif not client.is_reading():
-            client.resume_reading()
+        hold = self._server_full or waiting > HELD_LIMIT
+        if hold is not self._client_held:
+            self._client_held = hold
+            if hold:
+                client.pause_reading()
+            else:
+                client.resume_reading()
 
     # -- both --------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        session = self.session
+        session, client, server = self.session, self.client, self.server
         if session is None:
             return
-        if session.to_server:
-            if self.server is not None:
-                self.server.writelines(session.to_server)
-            session.to_server.clear()
-        client = self.client
-        if session.to_client:
+        out = session.to_server
+        if out:
+            if server is not None:
+                server.write(out[0]) if len(out) == 1 else server.writelines(out)
+            out.clear()
+        out = session.to_client
+        if out:
             if client is not None:
-                client.writelines(session.to_client)
-            session.to_client.clear()
-        if client is not None and (session.held_bytes > HELD_LIMIT or not client.is_reading()):
+                client.write(out[0]) if len(out) == 1 else client.writelines(out)
+            out.clear()
+        if self._client_held or session.held:
             self._hold_client()
         if self._client_ended:
             self._pass_end()

@@ -104,6 +104,8 @@ class Supervisor:
         loop.set_exception_handler(child.say_faults)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+        # A terminal that is closed, or a habit: neither means that clients should be cut.
+        loop.add_signal_handler(signal.SIGHUP, _hung_up)
         settings = self.configured
         self.capture_on = settings.capture
         listener = listen.tcp(
@@ -164,6 +166,10 @@ class Supervisor:
             await self.local.stop(self.configured.grace, hurry)
         if self.children is not None:
             await self.children.stop(self.configured.grace, hurry)
+
+
+def _hung_up() -> None:
+    _log.warning("sighup_ignored", hint="settings are read when the proxy starts")
 
 
 def _raise_limits() -> None:

@@ -125,6 +125,14 @@ class Worker:
     def _logged_in(self, session: Session, address: str) -> None:
         self._logins += 1
         self._addresses[session] = address
+        if session.login.replication:
+            _log.warning(
+                "replication_session",
+                client=address,
+                role=session.login.user,
+                database=session.login.database,
+                hint="it passes unread: what it writes by SQL is not recorded",
+            )
 
     def _closed(self, link: Link) -> None:
         self.links.discard(link)

@@ -260,3 +260,12 @@ def test_many_come_and_go(patient: Proxy) -> None:
     eventually(lambda: not patient.database.psql(backends))
     assert not events(patient.serving, "session_fault")
     assert not events(patient.serving, "loop_fault")
+
+
+def test_a_hangup_cuts_nobody(patient: Proxy) -> None:
+    with Raw(patient.port) as raw:
+        raw.log_in("app", patient.database.name)
+        assert patient.serving.process is not None
+        patient.serving.process.send_signal(signal.SIGHUP)
+        eventually(lambda: events(patient.serving, "sighup_ignored"))
+        assert [m.kind for m in raw.ask("SELECT 1")] == ["T", "D", "C", "Z"]
