@@ -84,18 +84,25 @@ def _parents_first(
     roots: Iterable[int], links: set[tuple[int, int]]
 ) -> tuple[list[int], set[tuple[int, int]]]:
     """Every parent before its children, and the links of circles, where that cannot be."""
+    circular = {(p, c) for p, c in links if p != c and p in _below(c, links)}
     left = list(roots)
     sequence: list[int] = []
-    circular: set[tuple[int, int]] = set()
     while left:
         free = [
             root
             for root in left
             if not any(c == root and p in left and p != root for p, c in links - circular)
         ]
-        if not free:
-            circular |= {(p, c) for p, c in links if p in left and c in left and p != c}
-            continue
         sequence += free
         left = [root for root in left if root not in free]
     return sequence, circular
+
+
+def _below(root: int, links: set[tuple[int, int]]) -> set[int]:
+    """Children, their children, and so on."""
+    found: set[int] = set()
+    new = {root}
+    while new:
+        new = {c for p, c in links if p in new} - found
+        found |= new
+    return found
