@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.capture.plan import PASS, How, Plan, Reason
+from proxy.capture.rows import names_rows
 from proxy.capture.templates import template
 from proxy.catalog import capabilities
 from proxy.catalog.cache import Known
@@ -209,7 +210,10 @@ def _rewrite(case: Case, relation: Relation, *, watch: bool) -> Plan | Need:
         if described is None:
             return case.watch(Reason.RETURNING, relation)
         names = described
-    edits = template(case.statement, relation, columns, known, names, case.fingerprint)
+    named = names_rows(case.statement, case.text, columns)
+    if named is None:
+        return case.watch(Reason.SYNTAX, relation)
+    edits = template(case.statement, relation, columns, known, names, case.fingerprint, named=named)
     reason = _elsewhere(relation)
     return Plan(
         How.REWRITE, case.fingerprint, reason, relation, edits, watch, late=relation.deferred

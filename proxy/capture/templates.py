@@ -30,9 +30,12 @@ def template(
     known: Known,
     names: Sequence[bytes],
     fingerprint: int,
+    *,
+    named: bool,
 ) -> tuple[Edit, ...]:
-    """`names` of the columns that the client's RETURNING gives; none where it has none."""
-    old, new, declare = _aliases(statement, relation)
+    """`names` of the columns that the client's RETURNING gives; none where it has none. `named`: it
+    says `old` or `new` of the rows."""
+    old, new, declare = _aliases(statement, relation, named=named)
     ours = declare + ", ".join(_images(statement, relation, columns, known, old, new))
     head = b", " if statement.with_span is not None else b"WITH "
     listed = [f"hotrollback_{name}" for name in _OURS]
@@ -68,7 +71,7 @@ def _changes_rows(statement: Statement) -> bool:
     return statement.kind is Kind.UPDATE or statement.do_update
 
 
-def _aliases(statement: Statement, relation: Relation) -> tuple[str, str, str]:
+def _aliases(statement: Statement, relation: Relation, *, named: bool) -> tuple[str, str, str]:
     """The names of the row before and after, and what declares them at the head of RETURNING."""
     if not _changes_rows(statement):
         own = quote_ident(statement.alias or relation.name)
@@ -76,7 +79,7 @@ def _aliases(statement: Statement, relation: Relation) -> tuple[str, str, str]:
     if statement.returning_aliases is not None:
         old, new = statement.returning_aliases
         return quote_ident(old), quote_ident(new), ""
-    if statement.returning is not None and not statement.idents.isdisjoint({"old", "new"}):
+    if named:
         return "old", "new", ""
     return (
         "hotrollback_o",

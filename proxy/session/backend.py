@@ -247,7 +247,17 @@ def _parameter_status(session: "Session", buf: bytes, pos: int, end: int) -> byt
     session.parameters[name] = value
     if name in _MATTERS:
         session.identity = None
-    return None
+    return _after_commit(session, buf, pos, end)
+
+
+def _after_commit(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
+    """ParameterStatus and NotificationResponse come when the commit has succeeded: what waited for
+    it goes first."""
+    slot = session.head
+    if slot is None or not slot.held:
+        return None
+    held, slot.held = slot.held, b""
+    return held + buf[pos:end]
 
 
 HANDLERS: Final[dict[int, Handler]] = {
@@ -266,4 +276,5 @@ HANDLERS: Final[dict[int, Handler]] = {
     ord("N"): _notice,
     ord("G"): _takes_data,
     ord("S"): _parameter_status,
+    ord("A"): _after_commit,
 }

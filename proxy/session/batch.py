@@ -79,7 +79,8 @@ def _send(
     session: "Session", original: bytes, statements: tuple[Statement, ...], plans: list[Plan]
 ) -> list[bytes] | None:
     queue = session.outstanding.queue
-    opened = session.in_block or session.bound
+    bound = session.bound
+    opened = session.in_block or bound
     session.simple_sent()
     if all(chosen.how is How.PASS for chosen in plans):
         queue.append(PLAIN[QUERY])
@@ -96,6 +97,12 @@ def _send(
                 out.append(original)
                 return out
             chosen = chosen.in_transaction()  # noqa: PLW2901
+        if chosen.how is How.NOTE and len(statements) == 1 and bound:
+            # A text of two statements would end the transaction of the pipeline before it.
+            out.extend(asking.run(session, around.note(chosen)))
+            queue.append(PLAIN[QUERY])
+            out.append(original)
+            return out
         if chosen.how is not How.PASS:
             gap = chosen
         _surround(statement, chosen, edits, parts)
