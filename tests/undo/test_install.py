@@ -212,7 +212,11 @@ async def test_table_that_is_freed_meanwhile(db: asyncpg.Connection, connect: Co
     busy = await connect()
     await busy.execute("BEGIN; INSERT INTO a VALUES (1)")
     running = asyncio.create_task(install(db, all_tables=True, lock_timeout_ms=20))
-    await asyncio.sleep(0.3)
+    # It waits, gives up, and waits again.
+    waiting = "SELECT wait_event_type = 'Lock' FROM pg_stat_get_activity($1)"
+    while not await busy.fetchval(waiting, db.get_server_pid()):
+        await asyncio.sleep(0.002)
+    await asyncio.sleep(0.1)
     await busy.execute("COMMIT")
     assert (await running).missing == ()
 
