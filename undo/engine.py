@@ -10,7 +10,6 @@ from typing import Any, Final
 from undo.database import Database, sqlstate
 from undo.errors import (
     AlreadyRedone,
-    ForeignLog,
     NotInstalled,
     RowsLocked,
     TooBusy,
@@ -19,7 +18,7 @@ from undo.errors import (
     UsageError,
 )
 from undo.image import PINNED_SETTINGS
-from undo.install import system_identifier
+from undo.install import check_origin, system_identifier
 from undo.inverse import readable
 from undo.log import LOCK_UNDO
 from undo.model import Gap, Outcome
@@ -111,20 +110,7 @@ async def redo(
 async def _ready(db: Database) -> None:
     if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.meta') IS NOT NULL"):
         raise NotInstalled
-    await _same_cluster(db)
-
-
-async def _same_cluster(db: Database) -> None:
-    row = await db.fetchrow(
-        "SELECT system_identifier, database::pg_catalog.int8 FROM hotrollback.meta"
-    )
-    here = await system_identifier(db)
-    oid = await db.fetchval(
-        "SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_database"
-        " WHERE datname = pg_catalog.current_database()"
-    )
-    if (row["system_identifier"], row["database"]) != (here, oid):
-        raise ForeignLog(row["system_identifier"], here)
+    await check_origin(db, await system_identifier(db))
 
 
 async def _attempt(db: Database, request: UndoRequest, progress: Progress) -> Report:

@@ -8,7 +8,9 @@ import pytest
 from fix_undo import BAD, Ground
 
 from undo import errors
-from undo.model import Outcome
+from undo.engine import run
+from undo.model import Kind, Outcome
+from undo.request import Selection, UndoRequest
 
 TABLES = (
     "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT g, 0 FROM generate_series(1, 9) g;"
@@ -230,6 +232,23 @@ async def test_records_of_a_table_that_had_just_changed_are_gaps(ground: Ground)
     report = await ground.undo()
     assert report.outcome == Outcome.GAPS
     assert [(g.reason, g.relation) for g in report.gaps] == [("stale_catalog", "public.t")]
+
+
+async def test_rows_that_were_written_when_the_log_was_full(ground: Ground) -> None:
+    await ground.given(TABLES)
+    await ground.write("UPDATE t SET v = 1 WHERE id < 3")
+    await ground.write("UPDATE t SET v = 2 WHERE id IN (2, 3)")
+    await ground.db.execute(
+        "UPDATE hotrollback.change SET op = '-', key = NULL, before = NULL, after = NULL"
+        " WHERE after ->> 'v' = '2';"
+        "INSERT INTO hotrollback.gap (relid, reason, tag) VALUES ('t'::regclass, 'log_full', 'bad')"
+    )
+    assert (await ground.undo()).outcome == Outcome.GAPS
+    request = UndoRequest(Selection(tag=BAD), policy="skip", accept_gaps=True)
+    report = await run(ground.db, request)
+    assert (report.outcome, len(report.gaps)) == (Outcome.DONE, 1)
+    assert [(c.key, c.kind) for c in report.conflicts] == [("id=2", Kind.CHANGED)]
+    assert await changed(ground) == ([2, 3], [])
 
 
 async def test_what_was_undone_is_out_of_every_selection(ground: Ground) -> None:

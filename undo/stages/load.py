@@ -15,6 +15,7 @@ from undo.stages.fold import Answer, Link
 from undo.stages.select import Chosen, unseen
 from undo.tables import Tables, equal
 
+# Rows that were written when the log was full have no images; a gap tells of them.
 _CHANGE: Final = """
 SELECT c.tableoid::pg_catalog.int8, c.ctid, c.xid,
        (c.lsn - '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8,
@@ -22,7 +23,7 @@ SELECT c.tableoid::pg_catalog.int8, c.ctid, c.xid,
        c.op::pg_catalog.text, c.old_tid, c.new_tid, c.key, c.role::pg_catalog.int8,
        {selected}, {dead}
   FROM hotrollback.change c
- WHERE {where}
+ WHERE c.op <> '-' AND {where}
 """
 
 # Taken back and not redone, or the record of an undo: the two cancel each other out.
