@@ -220,27 +220,42 @@ def _rewrite(case: Case, relation: Relation, *, watch: bool) -> Plan | Need:
     )
 
 
-def _ddl(case: Case) -> Plan:
+def _ddl(case: Case) -> Plan | Need:
     if case.statement.temporary:
         return PASS
-    alone = not case.statement.kind.in_block
-    return Plan(How.ANNOUNCE if alone else How.NOTE, case.fingerprint, Reason.DDL)
+    tables = _tables(case)
+    if isinstance(tables, Need):
+        return tables
+    if tables is not None and not tables:
+        return PASS
+    how = How.NOTE if case.statement.kind.in_block else How.ANNOUNCE
+    relids = tuple(table.oid for table in tables or ())
+    return Plan(how, case.fingerprint, Reason.DDL, relids=relids)
 
 
-def _truncate(case: Case) -> Plan | Need:
-    """Tables that only this session sees are nobody's concern."""
+def _tables(case: Case) -> list[Relation] | Need | None:
+    """What the statement names, without tables that only this session sees; None if that is not
+    known of all of them."""
     names = tuple((target.schema, target.name) for target in case.statement.targets)
     missing = tuple(name for name in names if name not in case.known.relations)
     if missing:
         return Need(case.fingerprint, relations=missing)
     found = [case.known.relations[name] for name in names]
-    tables = [relation for relation in found if relation is not None and not relation.temporary]
-    if found and not tables and None not in found:
+    if not found or None in found:
+        return None
+    return [table for table in found if table is not None and not table.temporary]
+
+
+def _truncate(case: Case) -> Plan | Need:
+    """Tables that only this session sees are nobody's concern."""
+    tables = _tables(case)
+    if isinstance(tables, Need):
+        return tables
+    if tables is not None and not tables:
         return PASS
-    cascade = "cascade" in case.statement.idents
-    relids = {oid for table in tables for oid in table.heaps}
-    if cascade:
-        relids.update(oid for table in tables for oid in table.referrers)
+    relids = {oid for table in tables or () for oid in table.heaps}
+    if "cascade" in case.statement.idents:
+        relids.update(oid for table in tables or () for oid in table.referrers)
     return Plan(How.NOTE, case.fingerprint, Reason.TRUNCATE, relids=tuple(sorted(relids)))
 
 

@@ -32,7 +32,9 @@ Describe = Callable[[asking.Done], list[bytes]]
 # Plans that depend on nothing but the text and what is known.
 _LASTING: Final = frozenset((Group.ROW_WRITER, Group.READER))
 # Kinds whose plans depend on what names mean.
-_BY_NAME: Final = _LASTING | {Group.TRUNCATE, Group.COPY_IN}
+_BY_NAME: Final = _LASTING | {Group.TRUNCATE, Group.COPY_IN, Group.DDL}
+# And of these it cannot be told afterwards what they did.
+_NOT_COMPARED: Final = {Group.TRUNCATE: Reason.TRUNCATE, Group.DDL: Reason.DDL}
 
 
 def plan(
@@ -55,7 +57,7 @@ def plan(
 
 def plan_unsettled(session: "Session", statement: Statement, text: bytes) -> Plan | Hold:
     """Where nothing of the catalog is known for certain: what it writes is compared."""
-    if not may_write(statement, session.writing_cursors):
+    if not may_write(statement, session.writing_cursors) or statement.temporary:
         return PASS
     if statement.kind.group not in _BY_NAME:
         return plan(session, statement, text, None)
@@ -66,11 +68,11 @@ def plan_unsettled(session: "Session", statement: Statement, text: bytes) -> Pla
         return PASS
     if not session.recording:
         return _blind(session, statement, text)
-    truncates = statement.kind.group is Group.TRUNCATE
-    reason = Reason.TRUNCATE if truncates else Reason.UNSETTLED
-    found = Plan(How.NOTE if truncates else How.WATCH, statement.fingerprint, reason)
+    reason = _NOT_COMPARED.get(statement.kind.group)
+    how = How.WATCH if reason is None else How.NOTE
+    found = Plan(how, statement.fingerprint, reason or Reason.UNSETTLED)
     _seen(session, found, statement, text)
-    return found.refused(certain=truncates) if session.around.reject else found
+    return found.refused(certain=reason is not None) if session.around.reject else found
 
 
 def warm(session: "Session", statement: Statement, prepared: Prepared) -> list[bytes] | None:

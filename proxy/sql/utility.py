@@ -227,8 +227,23 @@ def _copied(statement: Statement, source: Source, index: int, stop: int) -> int 
 
 
 def _truncated(statement: Statement, source: Source, index: int, stop: int) -> None:
+    at = index + 1 + (source.words[index + 1 : index + 2] == [b"table"])
+    _targets(statement, source, at, stop)
+
+
+def _table_changed(statement: Statement, source: Source, index: int, stop: int) -> None:
+    """ALTER TABLE, DROP TABLE: which; of other objects nothing is told."""
     words = source.words
-    at = index + 1 + (words[index + 1 : index + 2] == [b"table"])
+    if words[index + 1 : index + 2] != [b"table"] or words[index + 2 : index + 3] == [b"all"]:
+        return
+    at = index + 2
+    if words[at : at + 2] == [b"if", b"exists"]:
+        at += 2
+    _targets(statement, source, at, stop)
+
+
+def _targets(statement: Statement, source: Source, at: int, stop: int) -> None:
+    words = source.words
     targets = []
     while at < stop:
         only = words[at] == b"only"
@@ -317,6 +332,8 @@ DETAILS: Final[dict[Kind, Detail]] = {
     Kind.COPY_FROM: _copied,
     Kind.COPY_TO: _copied,
     Kind.TRUNCATE: _truncated,
+    Kind.ALTER: _table_changed,
+    Kind.DROP: _table_changed,
     Kind.DO: _done,
     Kind.CREATE: _created,
     Kind.CREATE_TABLE_AS: _created,

@@ -148,14 +148,18 @@ def test_formats_and_limits(both):
     named = parse(INSERT, "ins", (23,)) + describe("ins", "S") + SYNC
     binary = bind(b"\0\0\1\0", "ü", name="ins", formats=(1, 0), results=(1, 0))
     each = bind(b"\0\0\1\1", b"x", name="ins", formats=(1, 1), results=(1,))
-    limited = parse("update t set n = 1 where id < 5 returning id") + bind() + execute("", 2) + FLUSH
+    limited = (
+        parse("update t set n = 1 where id < 5 returning id") + bind() + execute("", 2) + FLUSH
+    )
     same(both, [named, binary + describe() + execute() + SYNC, each + execute() + SYNC,
                 limited + execute("", 1) + execute() + execute() + SYNC,
                 bind("nan", "x", name="ins") + execute() + SYNC])  # fmt: skip
 
 
 @pytest.mark.parametrize("ddl", ["add column c int", "drop column if exists c"])
-@pytest.mark.parametrize("text", ["update staging set v = 'p' returning *", "delete from staging where id = 9"])
+@pytest.mark.parametrize(
+    "text", ["update staging set v = 'p' returning *", "delete from staging where id = 9"]
+)
 def test_prepared_statements_live_across_ddl(both, ddl, text):
     run = bind(name="p") + describe() + execute() + SYNC
     own = [parse(text, "p") + SYNC, run, query(f"alter table staging {ddl}"), run, run,
@@ -176,7 +180,14 @@ def test_names_of_statements(both):
 def test_an_error_ends_a_pipeline(both):
     parts = [extended("delete from t where id = 4")[:-5] for _ in range(40)]
     parts[20] = extended("update t set v = 1/0")[:-5]
-    same(both, [b"".join(parts) + SYNC, b"".join(parts) + SYNC + SYNC, message("F", b"\0\0\0\1\0\0\0\0\0\0")])
+    same(
+        both,
+        [
+            b"".join(parts) + SYNC,
+            b"".join(parts) + SYNC + SYNC,
+            message("F", b"\0\0\0\1\0\0\0\0\0\0"),
+        ],
+    )
 
 
 def test_notifications_come_behind_what_was_committed(both):
@@ -188,6 +199,8 @@ def test_cancel_of_what_is_rewritten(both):
     for port, name in ((plain.port, plain.name), (proxy.port, proxy.database.name)):
         with Raw(port).log_in("app", name) as client:
             client.ask("set statement_timeout = 100")
-            (error,) = [m for m in client.ask("update t set v = pg_sleep(5)::text") if m.kind == "E"]
+            (error,) = [
+                m for m in client.ask("update t set v = pg_sleep(5)::text") if m.kind == "E"
+            ]
             assert error.fields["C"] == "57014"
             assert "canceling" in error.fields["M"]

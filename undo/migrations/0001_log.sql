@@ -29,6 +29,10 @@ CREATE TABLE hotrollback.change (
     key integer,
     fingerprint bigint DEFAULT (nullif(current_setting('hotrollback.statement', true), '')::bigint),
     op "char" NOT NULL,
+    -- True: the schema changed between the look at the table that this image rests on and the write.
+    -- The row was written, but a column may be missing from the image, or be kept in another form;
+    -- and a trigger attached meanwhile may have recorded it once more (same xid, relid, op and tids,
+    -- not stale). Without such a twin it is to be treated as a gap, `stale_catalog`. NULL: exact.
     stale boolean,
     tag text DEFAULT (nullif(current_setting('hotrollback.tag', true), '')),
     before json,
