@@ -1,4 +1,4 @@
-"""Listening sockets."""
+"""Listening sockets: the port that clients connect to, and the admin socket's file."""
 
 import os
 import socket

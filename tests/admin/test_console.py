@@ -1,167 +1,17 @@
-"""The console's protocol, byte by byte, without a socket and without a server behind it."""
+"""The console's protocol behind the login: simple, extended, broken, and cut anywhere."""
 
 import re
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from itertools import pairwise
-from struct import pack, unpack
+from struct import pack
 
 import pytest
+from conversation import SSL, Client, Proxy, error, kinds, logged_in, rows, startup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import Settings
 from proxy.admin.console import Console
 from proxy.wire import encode
-from proxy.wire.decode import cstring, data_row, error_fields, row_description
-
-PROTOCOL = 3 << 16
-SSL, GSS, CANCEL = (pack("!ii", 8, code) for code in (80877103, 80877104, 80877102))
-
-
-@dataclass
-class Proxy:
-    """What these commands need of a proxy; none of them needs a database."""
-
-    on: bool = True
-    stopped: bool = False
-
-    def database(self, name: str | None) -> AbstractAsyncContextManager:
-        raise ConnectionRefusedError(111, "Connection refused")
-
-    async def sessions(self) -> list:
-        return []
-
-    async def stats(self) -> dict[str, int]:
-        return {"connections": 3, "queries": 12_345_678_901}
-
-    def settings(self) -> Settings:
-        return Settings(upstream="postgresql://operator:s3cret@db/shop")
-
-    def capturing(self) -> bool:
-        return self.on
-
-    async def set_capture(self, *, on: bool) -> None:
-        self.on = on
-
-    async def shutdown(self) -> None:
-        self.stopped = True
-
-
-@dataclass
-class Client:
-    """Feeds a console and takes its messages apart."""
-
-    proxy: Proxy = field(default_factory=Proxy)
-    told: list[bytes] = field(default_factory=list)
-    console: Console = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        self.console = Console(self.proxy, self.told.append)
-
-    async def send(self, data: bytes) -> list[tuple[str, bytes]]:
-        answer = await self.console.feed(data)
-        found = list(messages(b"".join(self.told) + answer))
-        self.told.clear()
-        return found
-
-    async def log_in(self, **parameters: str) -> list[tuple[str, bytes]]:
-        given = {"user": "me", "database": "hotrollback", **parameters}
-        return await self.send(startup(given))
-
-    async def ask(self, text: str) -> list[tuple[str, bytes]]:
-        return await self.send(encode.query(text.encode()))
-
-
-def startup(given: dict[str, str], version: int = PROTOCOL) -> bytes:
-    return encode.startup(version, [(k.encode(), v.encode()) for k, v in given.items()])
-
-
-def messages(data: bytes) -> Iterator[tuple[str, bytes]]:
-    while data:
-        (length,) = unpack("!i", data[1:5])
-        yield chr(data[0]), data[5 : length + 1]
-        data = data[length + 1 :]
-
-
-def kinds(found: list[tuple[str, bytes]]) -> str:
-    return "".join(kind for kind, _ in found)
-
-
-def error(found: list[tuple[str, bytes]]) -> dict[str, str]:
-    (body,) = [body for kind, body in found if kind == "E"]
-    return {code.decode(): text.decode() for code, text in error_fields(body)}
-
-
-def rows(found: list[tuple[str, bytes]]) -> list[tuple]:
-    return [tuple(data_row(body)) for kind, body in found if kind == "D"]
-
-
-async def logged_in() -> Client:
-    client = Client()
-    await client.log_in()
-    return client
-
-
-# -- login ---------------------------------------------------------------------------------------
-
-
-async def test_a_login() -> None:
-    found = await Client().log_in(application_name="psql", client_encoding="LATIN1")
-    assert kinds(found) == "R" + "S" * 13 + "KZ"
-    reported = {}
-    for kind, body in found:
-        if kind == "S":
-            name, at = cstring(body, 0)
-            reported[name] = cstring(body, at)[0]
-    assert reported[b"application_name"] == b"psql"
-    assert reported[b"client_encoding"] == b"UTF8"  # what is really sent
-    assert reported[b"standard_conforming_strings"] == b"on"
-    assert found[-1] == ("Z", b"I")
-
-
-async def test_encryption_is_refused_in_any_order() -> None:
-    client = Client()
-    for request in (SSL, GSS, SSL):
-        assert await client.console.feed(request) == b"N"
-    assert kinds(await client.log_in())[0] == "R"
-
-
-async def test_a_cancel_request_ends_without_a_word() -> None:
-    client = Client()
-    assert await client.console.feed(CANCEL + pack("!ii", 1, 2)) == b""
-    assert client.console.closed
-
-
-async def test_a_newer_minor_version_is_negotiated_down() -> None:
-    given = {"user": "me", "database": "hotrollback", "_pq_.something": "1"}
-    found = await Client().send(startup(given, PROTOCOL + 2))
-    assert found[0] == ("v", pack("!ii", PROTOCOL, 1) + b"_pq_.something\0")
-    assert kinds(found[1:]).startswith("RS")
-
-
-@pytest.mark.parametrize(
-    ("packet", "state"),
-    [
-        (startup({"user": "me", "database": "shop"}), "3D000"),
-        (startup({"user": "me"}), "3D000"),
-        (startup({"database": "hotrollback"}), "28000"),
-        (startup({"user": "me", "database": "hotrollback"}, 2 << 16), "0A000"),
-        (startup({"user": "me", "database": "hotrollback", "replication": "true"}), "0A000"),
-        (startup({"user": "me", "database": "hotrollback", "TimeZone": "Moon"}), "22023"),
-        (pack("!ii", 7, PROTOCOL), "08P01"),
-        (pack("!ii", 1 << 30, PROTOCOL), "08P01"),
-        (pack("!ii", 12, PROTOCOL) + b"user", "08P01"),
-        (b"GET / HTTP/1.1\r\n\r\n", "08P01"),
-    ],
-)
-async def test_who_is_not_let_in_is_told_why(packet: bytes, state: str) -> None:
-    client = Client()
-    told = error(await client.send(packet))
-    assert (told["S"], told["C"]) == ("FATAL", state)
-    assert client.console.closed
-
+from proxy.wire.decode import row_description
 
 # -- simple --------------------------------------------------------------------------------------
 
