@@ -146,6 +146,11 @@ class Raw:
         """Nothing more will be sent; what comes is still read."""
         self.socket.shutdown(socket.SHUT_WR)
 
+    def reset(self) -> None:
+        """Gone without a word."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
     def byte(self) -> bytes:
         """The answer to a request for encryption."""
         while not self._buffer:

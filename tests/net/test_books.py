@@ -116,6 +116,7 @@ def test_a_session_ends_with_its_backend_not_with_its_client(proxy: Proxy) -> No
         raw.ask("UPDATE t SET v = 'b'")
         raw.send(query("UPDATE t SET v = 'late' FROM pg_sleep(1)"))
         time.sleep(0.3)
+        raw.reset()
     time.sleep(0.4)
     assert proxy.database.psql("SELECT ended FROM hotrollback.session") == [(None,)]
     eventually(lambda: proxy.database.psql("SELECT ended FROM hotrollback.session") != [(None,)])

@@ -247,7 +247,7 @@ def test_many_come_and_go(patient: Proxy) -> None:
             raw.log_in("app", patient.database.name)
             raw.send(query(f"UPDATE t SET v = '{number}'")[: 10 + number])
             if number % 2:
-                raw.socket.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER: RST on close
+                raw.reset()
 
     threads = [threading.Thread(target=come, args=(number,)) for number in range(40)]
     for thread in threads:
