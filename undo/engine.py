@@ -11,6 +11,7 @@ from undo.database import Database, sqlstate
 from undo.errors import (
     AlreadyRedone,
     NotInstalled,
+    Refused,
     RowsLocked,
     TooBusy,
     UnknownPolicy,
@@ -35,8 +36,11 @@ from undo.stages.resolve import Resolved, resolve_all
 from undo.stages.rows import Progress
 from undo.stages.settle import Settled, settle
 
-# A deadlock, a serialization failure, or a unique value that somebody took in the last moment.
-_RETRIED: Final = frozenset({"40P01", "40001", "23505"})
+# A deadlock or a serialization failure.
+_RETRIED: Final = frozenset({"40P01", "40001"})
+# A unique value or an exclusion: somebody took it in the last moment, or rows of the undo get it
+# from one another by an index over expressions, which then needs them to be parked.
+_COLLISIONS: Final = frozenset({"23505", "23P01"})
 _ATTEMPTS: Final = 3
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _LOCK_TIMEOUT: Final = "30s"
@@ -71,17 +75,23 @@ async def run(db: Database, request: UndoRequest, progress: Progress | None = No
         raise UnknownPolicy(request.policy, ", ".join(POLICIES))
     await _ready(db)
     await summarize(db)
+    park_all = False
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             async with db.transaction(isolation="read_committed"):
-                return await _attempt(db, request, progress or _silence)
+                return await _attempt(db, request, progress or _silence, park_all=park_all)
         except _RolledBack as end:
             return end.report
         except Exception as error:
-            if sqlstate(error) == _LOCK_NOT_AVAILABLE:
+            state = sqlstate(error)
+            if state == _LOCK_NOT_AVAILABLE:
                 raise RowsLocked(_LOCK_TIMEOUT) from error
-            if sqlstate(error) not in _RETRIED or attempt == _ATTEMPTS:
+            if state in _COLLISIONS and attempt == _ATTEMPTS:
+                detail = getattr(error, "detail", None)
+                raise Refused(f"{error} ({detail})" if detail else error) from error
+            if state not in _RETRIED | _COLLISIONS or attempt == _ATTEMPTS:
                 raise
+            park_all = park_all or state in _COLLISIONS
     raise TooBusy(_ATTEMPTS)
 
 
@@ -113,7 +123,9 @@ async def _ready(db: Database) -> None:
     await check_origin(db, await system_identifier(db))
 
 
-async def _attempt(db: Database, request: UndoRequest, progress: Progress) -> Report:
+async def _attempt(
+    db: Database, request: UndoRequest, progress: Progress, *, park_all: bool
+) -> Report:
     key: Any = LOCK_UNDO
     await db.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
     for name, value in (*_SETTINGS, ("lock_timeout", _LOCK_TIMEOUT)):
@@ -138,6 +150,7 @@ async def _attempt(db: Database, request: UndoRequest, progress: Progress) -> Re
         raise _RolledBack(nothing.with_message("nothing was recorded that could be undone"))
     settled = await settle(db, chosen, progress)
     resolved = await resolve_all(db, settled, request)
+    resolved.park_all = park_all
     return await _carry_out(db, request, chosen.redo_of, settled, resolved, report, progress)
 
 
@@ -160,7 +173,9 @@ async def _carry_out(
     )
     if resolved.stopped:
         raise _RolledBack(_stopped_by_conflicts(report))
-    planned, sequence = await plan(db, settled.tables, laid, resolved.colliding)
+    planned, sequence = await plan(
+        db, settled.tables, laid, resolved.colliding, park_all=resolved.park_all
+    )
     if request.dry_run:
         report = replace(report, statements=await _statements(db, settled))
     await apply(db, settled.tables, laid, planned, sequence, progress)

@@ -101,6 +101,10 @@ class NotRestored(UndoError):
     """{}: {} rows are not what they were meant to be after the undo; everything was rolled back"""
 
 
+class Refused(UndoError):
+    """the server refused a row: {}. Nothing was changed"""
+
+
 class RowsLocked(UndoError):
     """rows of the selection are locked by a transaction that did not end within {}: nothing was
     changed. See who it is in pg_stat_activity, and try again"""

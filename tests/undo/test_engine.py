@@ -192,6 +192,36 @@ CASES = {
         "INSERT INTO t SELECT g, 'v' || g FROM generate_series(1, 6) g",
         "UPDATE t SET id = id + 1; UPDATE t SET id = 9 - id",
     ),
+    "values that swap in indexes over expressions": (
+        "CREATE TABLE t (id int PRIMARY KEY, v text, live bool, r int4range,"
+        " EXCLUDE USING gist (r WITH &&));"
+        "CREATE UNIQUE INDEX ON t (lower(v)); CREATE UNIQUE INDEX ON t (live) WHERE live;"
+        "INSERT INTO t VALUES (1, 'a', true, '[1,5)'), (2, 'b', false, '[5,9)'), (3, 'c', NULL, NULL)",
+        "UPDATE t SET v = 'x', live = NULL, r = NULL WHERE id = 1;"
+        "UPDATE t SET v = 'A', live = true, r = '[1,5)' WHERE id = 2;"
+        "UPDATE t SET v = 'B', live = false, r = '[5,9)' WHERE id = 1",
+    ),
+    "foreign keys of several columns, to unique values, of partitions": (
+        "CREATE TABLE p (a int, b int, k int, u text UNIQUE, PRIMARY KEY (a, b), UNIQUE (b, a));"
+        "CREATE TABLE q (id int, k int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);"
+        "CREATE TABLE q1 PARTITION OF q FOR VALUES IN (1); CREATE TABLE q2 PARTITION OF q DEFAULT;"
+        "CREATE TABLE c (id int, a int, b int, u text REFERENCES p (u) ON UPDATE CASCADE, qi int, qk int,"
+        " FOREIGN KEY (b, a) REFERENCES p (b, a) MATCH FULL ON DELETE SET NULL,"
+        " FOREIGN KEY (qi, qk) REFERENCES q ON UPDATE CASCADE, PRIMARY KEY (id)) PARTITION BY HASH (id);"
+        "CREATE TABLE c1 PARTITION OF c FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
+        "CREATE TABLE c2 PARTITION OF c FOR VALUES WITH (MODULUS 2, REMAINDER 1);"
+        ""
+        "INSERT INTO p VALUES (1, 1, 0, 'one'), (2, 2, 0, 'two'); INSERT INTO q VALUES (1, 1), (2, 2);"
+        "INSERT INTO c VALUES (1, 1, 1, 'one', 1, 1), (2, 2, 2, 'two', 2, 2), (3, NULL, NULL, 'two', 1, 1)",
+        "UPDATE p SET u = u || '!'; UPDATE q SET k = 3 WHERE id = 1;"
+        "UPDATE c SET u = 'one!' WHERE u = 'two!'; DELETE FROM p WHERE a = 2;"
+        "INSERT INTO p VALUES (2, 2, 5, 'two'); UPDATE c SET a = 2, b = 2 WHERE id = 1",
+    ),
+    "nulls that are not distinct": (
+        "CREATE TABLE t (id int PRIMARY KEY, u int, UNIQUE NULLS NOT DISTINCT (u));"
+        "INSERT INTO t VALUES (1, NULL), (2, 2)",
+        "UPDATE t SET u = 9 WHERE id = 1; UPDATE t SET u = NULL WHERE id = 2",
+    ),
     "unlogged": (
         "CREATE UNLOGGED TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')",
         "UPDATE t SET v = 'b'; INSERT INTO t VALUES (2, 'c')",

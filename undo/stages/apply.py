@@ -26,23 +26,23 @@ class Planned:
 
 
 async def plan(
-    db: Database, tables: Tables, laid: Laid, colliding: set[int]
+    db: Database, tables: Tables, laid: Laid, colliding: set[int], *, park_all: bool
 ) -> tuple[dict[int, Planned], Sequence]:
-    """Marks the movers, and counts."""
+    """Marks the movers, and counts. With `park_all` every row that is set back is one."""
     planned = {}
     for root, rows in laid.rows.items():
-        await _mark_movers(db, rows, colliding)
+        await _mark_movers(db, rows, colliding, park_all=park_all)
         planned[root] = await _count(db, tables, rows)
     planned = {root: p for root, p in planned.items() if _any(p.work)}
     work = {root: p.work for root, p in planned.items()}
-    return planned, order(tables, work, collisions=bool(colliding))
+    return planned, order(tables, work, collisions=bool(colliding) or park_all)
 
 
 def _any(work: Work) -> bool:
     return work.inserts + work.updates + work.deletes > 0
 
 
-async def _mark_movers(db: Database, rows: Rows, colliding: set[int]) -> None:
+async def _mark_movers(db: Database, rows: Rows, colliding: set[int], *, park_all: bool) -> None:
     """Rows that no UPDATE can bring back: they belong to another partition, have an identity that
     only INSERT can give, or swap unique values with others."""
     identity = [c.name for c in rows.columns if c.identity == "a"]
@@ -52,8 +52,9 @@ async def _mark_movers(db: Database, rows: Rows, colliding: set[int]) -> None:
         f" WHERE m.n = e.n AND w.{rows.n} = e.n AND o.{rows.n} = e.n AND e.op = 'U' AND e.active"
         f"   AND e.root = {rows.family.root}"
         f"   AND (e.first_relid <> m.relid OR {other_identity}"
-        f"        OR e.n = ANY ($1::pg_catalog.int4[]))",
+        f"        OR e.n = ANY ($1::pg_catalog.int4[]) OR $2::pg_catalog.bool)",
         sorted(colliding),
+        park_all,
     )
 
 
