@@ -18,7 +18,8 @@ from fix_postgres import Database, rows_of
 
 from proxy.catalog.cache import Knowledge
 from proxy.catalog.capabilities import version_number
-from proxy.session.session import Login, Session, Surroundings
+from proxy.session.login import Login, Surroundings
+from proxy.session.session import Session
 from proxy.wire import decode
 from undo.install import install
 

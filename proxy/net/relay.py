@@ -13,7 +13,8 @@ import structlog
 
 from config.upstream import Upstream
 from proxy.net import upstream
-from proxy.session.session import Session, Surroundings
+from proxy.session.login import Surroundings
+from proxy.session.session import Session
 from proxy.session.startup import Cancel, Connect, Startup, State, Tagger
 from proxy.wire import encode
 

@@ -14,7 +14,8 @@ from proxy.capture.plan import Plan, Reason
 from proxy.catalog.cache import Knowledge
 from proxy.net.bookkeeping import Bookkeeping
 from proxy.net.relay import Door, Link
-from proxy.session.session import Session, Surroundings
+from proxy.session.login import Surroundings
+from proxy.session.session import Session
 from proxy.session.startup import Tagger
 
 _log = structlog.get_logger()

@@ -27,7 +27,7 @@ def sent(session: "Session", statement: Statement) -> None:
     elif group is Group.DDL:
         session.schema_changed()
     elif group in _OPAQUE:
-        session.schema_changed()
+        session.schema_may_have_changed()
         session.settings_changed()
         if group is Group.PROCEDURE:
             session.names.forget_ours()

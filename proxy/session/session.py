@@ -7,14 +7,12 @@ What is dull is forwarded as slices of the chunk that brought it. `frontend` say
 message needs, `backend` what a server's reply needs; both are tables by message type.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
-from proxy.capture.plan import Plan
 from proxy.catalog.cache import Knowledge, Known
 from proxy.catalog.identity import Identity
 from proxy.session import backend, frontend
+from proxy.session.login import WHOLE_LIMIT, Login, Surroundings
 from proxy.session.names import Names
 from proxy.session.outstanding import COPY_DONE, QUERY, Copying, Outstanding, Sent, Slot
 
@@ -23,8 +21,6 @@ SMALL_LIMIT: Final = 10_000
 LARGE_LIMIT: Final = 0x3FFFFFFF
 _SMALL: Final = frozenset(b"CDEHSXcp")
 _LARGE: Final = frozenset(b"QPBFdf")
-# Longer messages are forwarded as they come, without being held whole.
-WHOLE_LIMIT: Final = 1 << 20
 
 # Encodings with ASCII in second bytes (src/backend/utils/mb/encnames.c: client-only encodings).
 UNSAFE_ENCODINGS: Final = frozenset((
@@ -34,34 +30,6 @@ _SYNC: Final = ord("S")
 _IDLE: Final = ord("I")
 _BLOCK: Final = ord("T")
 _ABORTED: Final = ord("E")
-
-
-@dataclass(slots=True, eq=False)
-class Surroundings:
-    """What sessions of one worker share and tell; nothing of it waits."""
-
-    knowledge: Callable[[str], Knowledge]  # by database
-    capturing: Callable[[], bool]  # CAPTURE ON
-    statement_seen: Callable[[str, int, bytes], None]  # database, fingerprint, text
-    session_seen: Callable[["Session"], None]  # its identity is known: it is about to write
-    gap_unrecorded: Callable[["Session", Plan], None]  # a gap that no transaction can hold
-    counted: dict[str, int]
-    reject: bool = False  # on_gap = reject
-    fail: bool = False  # on_log_error = fail
-    statement_limit: int = WHOLE_LIMIT  # longer messages are forwarded without being held whole
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """What startup learnt."""
-
-    user: str
-    database: str
-    application_name: str
-    pid: int
-    version: int  # of the server, as a number
-    parameters: dict[bytes, bytes]  # ParameterStatus
-    replication: bool
 
 
 class Session:
@@ -383,6 +351,14 @@ class Session:
         self.local = Knowledge(self.knowledge.installed)
         self.knowledge.forget()
 
+    def schema_may_have_changed(self) -> None:
+        """Code of a user was run: until its transaction ends this session relies on nothing that
+        others know, nor they on what it learns. Where DDL is counted the count tells the rest."""
+        if self.relied_on.epoch is None:
+            self.schema_changed()
+        else:
+            self.local = Knowledge(self.knowledge.installed)
+
     def settings_changed(self) -> None:
         self.identity = None
         self.set_in_transaction = True
@@ -390,14 +366,14 @@ class Session:
     @property
     def changed(self) -> bool:
         """Whether something ends with this transaction."""
-        return bool(self.ddl or self.set_in_transaction or self.off_noted or self.writing_cursors)
+        return bool(self.local or self.set_in_transaction or self.off_noted or self.writing_cursors)
 
     def transaction_ended(self) -> None:
         self.off_noted = False
         self.writing_cursors.clear()
+        self.local = None
         if self.ddl:
             self.ddl = False
-            self.local = None
             self.knowledge.forget()
         if self.set_in_transaction:
             self.set_in_transaction = False

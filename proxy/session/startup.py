@@ -17,7 +17,7 @@ from enum import Enum, auto
 from typing import Final
 
 from proxy.catalog.capabilities import version_number
-from proxy.session.session import Login
+from proxy.session.login import Login
 from proxy.wire import decode, encode
 
 # MAX_STARTUP_PACKET_LENGTH and the length itself; a token used as a password may be longer.

@@ -84,7 +84,7 @@ def bare(database18):
 
 @pytest.mark.parametrize(("sql", "said"), SAID, ids=[sql for sql, _ in SAID])
 def test_what_is_not_recorded_is_said(bare, sql, said):
-    user = "postgres" if "program" in sql else "app"
+    user = "postgres" if "program" in sql or "drop view" in sql else "app"
     try:
         bare.psql(sql, user)
     except psycopg.errors.ActiveSqlTransaction:
@@ -223,26 +223,22 @@ def test_a_trigger_attached_meanwhile_is_noticed(bare):
 
 
 @pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
-@pytest.mark.parametrize(
-    "do", ["disable trigger all", "disable trigger all; {0} enable trigger all"]
-)
+@pytest.mark.parametrize("do", ["disable trigger all", "disable trigger all, enable trigger all"])
 def test_a_trigger_that_does_not_fire_is_noticed(bare, level, do):
+    """By the statement itself: nothing tells the session, whose snapshot may be older, too."""
     bare.database.psql("select hotrollback.attach_v1('t'::regclass)")
-    with bare.connect() as client:
+    bare.database.psql("alter event trigger hotrollback_ddl disable")
+    replica = "set session_replication_role = replica"
+    with bare.connect("postgres") as client:
+        client.execute(replica if "enable" in do else "select 1")
         client.execute("delete from t where id = 1", prepare=True)
         client.execute(f"begin isolation level {level}")
         client.execute("select 1 from other")
-        change = "alter table t " + do.format("alter table t")
-        bare.database.psql(change)
-        bare.database.psql(
-            "alter table t disable trigger all" if "enable" not in do else "select 1"
-        )
+        bare.database.psql(f"alter table t {do}")
         client.execute("delete from t where id = 2", prepare=True)
         client.execute("commit")
-    recorded = len(bare.changes()) == 2
-    gaps = set(bare.gaps())
-    assert gaps <= {("trigger_missing", "t")}
-    assert recorded or gaps
+    assert [row[2]["id"] for row in bare.changes()] == [1]
+    assert bare.gaps() == [("trigger_missing", "t")]
 
 
 def test_deferred_triggers_are_looked_at_when_they_have_run(bare):

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from raw import SYNC, Raw, compared, query
 from vocabulary import OTHER, PLAIN, ROWS, SETUP, TABLES, conversations
 
-EXAMPLES = int(os.environ.get("CONVERSATIONS", "40"))
+EXAMPLES = int(os.environ.get("CONVERSATIONS", "25"))
 GRANTS = """grant all on schema public to app; grant all on all tables in schema public to app;
 grant all on all sequences in schema public to app"""
 OWNED = "".join(f"alter table {table} owner to app;" for table in TABLES)

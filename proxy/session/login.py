@@ -1,0 +1,42 @@
+"""What a session starts with: who has logged in, and what it shares with the others of its worker."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from proxy.capture.plan import Plan
+from proxy.catalog.cache import Knowledge
+
+if TYPE_CHECKING:
+    from proxy.session.session import Session
+
+# Longer messages are forwarded as they come, without being held whole.
+WHOLE_LIMIT: Final = 1 << 20
+
+
+@dataclass(slots=True, eq=False)
+class Surroundings:
+    """What sessions of one worker share and tell; nothing of it waits."""
+
+    knowledge: Callable[[str], Knowledge]  # by database
+    capturing: Callable[[], bool]  # CAPTURE ON
+    statement_seen: Callable[[str, int, bytes], None]  # database, fingerprint, text
+    session_seen: Callable[["Session"], None]  # its identity is known: it is about to write
+    gap_unrecorded: Callable[["Session", Plan], None]  # a gap that no transaction can hold
+    counted: dict[str, int]
+    reject: bool = False  # on_gap = reject
+    fail: bool = False  # on_log_error = fail
+    statement_limit: int = WHOLE_LIMIT  # longer messages are forwarded without being held whole
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What startup learnt."""
+
+    user: str
+    database: str
+    application_name: str
+    pid: int
+    version: int  # of the server, as a number
+    parameters: dict[bytes, bytes]  # ParameterStatus
+    replication: bool

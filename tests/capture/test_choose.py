@@ -1,0 +1,211 @@
+"""What is done with a statement, from its text and what is known of its relation: pure."""
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.capture.choose import Need, choose, may_write
+from proxy.capture.plan import How, Plan, Reason
+from proxy.catalog.cache import Known
+from proxy.catalog.relation import Relation
+from proxy.sql.analyse import analyse
+from proxy.sql.splice import apply
+from undo.image import Column, ColumnKind
+
+PLAIN = Relation(
+    oid=1, schema="public", name="t", kind="r", temporary=False, row_security=False, rules=False,
+    foreign=False, inherited=False, triggers=False, deferred=False, query_seen=False,
+    volatile=False, heaps=(1,), uncaptured=1, cascades=(), referrers=(9,), cascades_uncaptured=0,
+    selectable=True, key=("id",),
+)  # fmt: skip
+COLUMNS = (
+    Column("id", ColumnKind.PLAIN, "integer", "integer", not_null=True, hashable=True),
+    Column("v", ColumnKind.PLAIN, "text", "text"),
+)
+UPDATE, INSERT, DELETE = "update t set v = 'x'", "insert into t values (1)", "delete from t"
+RETURNING = "update t set v = 'x' returning id"
+
+
+def plan(
+    text: str, relation: Relation | None = PLAIN, *, version: int = 180000, safe: bool = True,
+    in_block: bool = False, calls: dict[str, bool] | None = None,
+) -> Plan | Need:  # fmt: skip
+    known = Known(version, safe_settings=True, epoch=7)
+    known.relations = dict.fromkeys([(None, "t"), (None, "u"), ("public", "t")], relation)
+    known.columns = {1: COLUMNS}
+    known.calls = {"now": False, "writes": True, **(calls or {})}
+    known.commits = {"commits": True, "stays": False}
+    known.returning = {RETURNING.encode(): (b"id",)}
+    (statement,) = analyse(text.encode()).statements
+    return choose(statement, text.encode(), known, safe_encoding=safe, in_block=in_block)
+
+
+@pytest.mark.parametrize("text", [UPDATE, INSERT, DELETE, RETURNING])
+def test_plain_writes_are_rewritten(text):
+    chosen = plan(text)
+    assert (chosen.how, chosen.watch) == (How.REWRITE, False)
+
+
+# Facts of the relation, and what is then said of an INSERT, an UPDATE and a DELETE of it.
+FACTS = [
+    ({"kind": "v"}, Reason.VIEW),
+    ({"kind": "f", "foreign": True}, Reason.FOREIGN_TABLE),
+    ({"kind": "p", "foreign": True}, Reason.FOREIGN_TABLE),
+    ({"kind": "m"}, Reason.RELATION),
+    ({"rules": True}, Reason.RULES),
+    ({"row_security": True}, Reason.ROW_SECURITY),
+    ({"query_seen": True}, Reason.CURRENT_QUERY),
+    ({"selectable": False}, Reason.NO_SELECT),
+]
+
+
+@pytest.mark.parametrize("text", [UPDATE, INSERT, DELETE])
+@pytest.mark.parametrize(("facts", "reason"), FACTS, ids=[str(facts) for facts, _ in FACTS])
+def test_what_would_be_seen_or_inexact_is_watched(text, facts, reason):
+    chosen = plan(text, replace(PLAIN, **facts))
+    assert (chosen.how, chosen.reason) == (How.WATCH, reason)
+
+
+@pytest.mark.parametrize("facts", [{}, {"rules": True}, {"row_security": True}, {"triggers": True}])
+@pytest.mark.parametrize("text", [UPDATE, INSERT, DELETE])
+def test_what_a_trigger_records_is_never_rewritten_too(text, facts):
+    chosen = plan(text, replace(PLAIN, uncaptured=0, **facts))
+    assert chosen.how is How.TRIGGER
+    assert chosen.watch is bool(facts.get("triggers") or facts.get("rules"))
+
+
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [(INSERT, How.REWRITE), (DELETE, How.REWRITE), (UPDATE, How.WATCH),
+     ("insert into t values (1) on conflict do nothing", How.REWRITE),
+     ("insert into t values (1) on conflict (id) do update set v = ''", How.WATCH)],
+)  # fmt: skip
+def test_before_18_the_old_row_cannot_be_had(text, how):
+    chosen = plan(text, version=150000)
+    assert chosen.how is how
+    assert how is How.REWRITE or chosen.reason is Reason.NO_OLD
+
+
+OTHERS = [
+    ("select 1", How.PASS, None),
+    ("select now()", How.PASS, None),
+    ("select writes()", How.WATCH, Reason.FUNCTION),
+    ("select lo_create(1)", How.WATCH, Reason.LARGE_OBJECT),
+    ("with d as (delete from t returning *) select * from d", How.WATCH, Reason.WRITABLE_CTE),
+    ("with d as (delete from t returning *) insert into u select * from d", How.WATCH, Reason.WRITABLE_CTE),
+    ("merge into t using u on true when matched then delete", How.WATCH, Reason.MERGE),
+    ("copy t from stdin", How.WATCH, Reason.COPY),
+    ("copy t to stdout", How.PASS, None),
+    ("truncate t", How.NOTE, Reason.TRUNCATE),
+    ("create table x(a int)", How.NOTE, Reason.DDL),
+    ("create temp table x(a int)", How.PASS, None),
+    ("create index concurrently on t(v)", How.ANNOUNCE, Reason.DDL),
+    ("alter table t add a int", How.NOTE, Reason.DDL),
+    ("vacuum t", How.PASS, None),
+    ("call commits()", How.ANNOUNCE, Reason.PROCEDURE),
+    ("call stays()", How.WATCH, Reason.PROCEDURE),
+    ("do 'begin commit; end'", How.ANNOUNCE, Reason.PROCEDURE),
+    ("do 'begin perform 1; end'", How.WATCH, Reason.PROCEDURE),
+    ("prepare p as delete from t", How.PASS, None),
+    ("execute p", How.WATCH, Reason.EXECUTE),
+    ("explain delete from t", How.PASS, None),
+    ("explain analyze delete from t", How.WATCH, Reason.EXPLAIN),
+    ("frobnicate t", How.WATCH, Reason.SYNTAX),
+    ("set search_path = x", How.PASS, None),
+    ("begin", How.PASS, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "how", "reason"), OTHERS, ids=[text for text, *_ in OTHERS])
+def test_other_statements(text, how, reason):
+    chosen = plan(text)
+    assert (chosen.how, chosen.reason) == (how, reason)
+    (statement,) = analyse(text.encode()).statements
+    assert how is How.PASS or may_write(statement)
+
+
+def test_in_a_block_a_procedure_cannot_commit():
+    assert plan("call commits()", in_block=True).how is How.WATCH
+
+
+@pytest.mark.parametrize(
+    "text", [UPDATE, INSERT, DELETE, "truncate t", "copy t from stdin", "drop table t"]
+)
+def test_temporary_tables_are_nobodys_concern(text):
+    assert plan(text, replace(PLAIN, temporary=True)).how is How.PASS
+
+
+def test_a_dangerous_encoding_is_not_looked_into():
+    assert plan(UPDATE, safe=False).reason is Reason.ENCODING
+
+
+def test_inheritance_matters_unless_only_is_said():
+    parent = replace(PLAIN, inherited=True)
+    assert plan(UPDATE, parent).reason is Reason.INHERITANCE
+    assert plan(INSERT, parent).how is How.REWRITE
+    assert plan("update only t set v = 'x'", parent).how is How.REWRITE
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [({"triggers": True}, Reason.TRIGGERS), ({"volatile": True}, Reason.FUNCTION),
+     ({"cascades_uncaptured": 1}, Reason.CASCADE), ({"deferred": True, "triggers": True}, Reason.DEFERRED)],
+)  # fmt: skip
+def test_what_may_write_elsewhere_is_compared(facts, reason):
+    chosen = plan(UPDATE, replace(PLAIN, **facts))
+    assert (chosen.how, chosen.watch, chosen.reason) == (How.REWRITE, True, reason)
+    assert chosen.late is bool(facts.get("deferred"))
+
+
+def test_truncate_names_what_goes_with_it():
+    assert plan("truncate t").relids == (1,)
+    assert plan("truncate t cascade").relids == (1, 9)
+
+
+def test_what_is_not_known_is_asked():
+    (statement,) = analyse(UPDATE.encode()).statements
+    known = Known(180000, safe_settings=True, epoch=None)
+    asked = choose(statement, UPDATE.encode(), known, safe_encoding=True, in_block=False)
+    assert asked.relations == ((None, "t"),)
+    known.relations[None, "t"] = PLAIN
+    asked = choose(statement, UPDATE.encode(), known, safe_encoding=True, in_block=False)
+    assert asked.columns == (1,)
+
+
+ROWS = [
+    ("update t set v = 'x' returning id", b"WITH (OLD AS hotrollback_o"),
+    ("update t set v = 'x' returning old.v", b"old.ctid"),
+    ("update t set v = 'x' returning \"new\".v", b"old.ctid"),
+    ("update t set v = new.v from u new returning id", b"WITH (OLD AS hotrollback_o"),
+    ("update t set v = 'x' returning with (old as was) was.v", b'"was".ctid'),
+    ("update t set v = new.v from u new returning old.v", None),
+    ("update t as old set v = 'x' returning old.v", None),
+]
+
+
+@pytest.mark.parametrize(("text", "piece"), ROWS, ids=[text for text, _ in ROWS])
+def test_rows_have_names_that_the_client_does_not_mean(text, piece):
+    (statement,) = analyse(text.encode()).statements
+    known = Known(180000, safe_settings=True, epoch=None)
+    known.relations[None, "t"], known.columns[1] = PLAIN, COLUMNS
+    known.returning[text.encode()] = (b"id",)
+    chosen = choose(statement, text.encode(), known, safe_encoding=True, in_block=False)
+    if piece is None:
+        assert (chosen.how, chosen.reason) == (How.WATCH, Reason.SYNTAX)
+    else:
+        assert piece in apply(text.encode(), chosen.edits)[0]
+
+
+def test_the_clients_text_stays_as_it_is():
+    text = b"/* hint */ update t /* c */ set v = 'x' where id = 1 returning id -- end"
+    (statement,) = analyse(text).statements
+    known = Known(180000, safe_settings=True, epoch=None)
+    known.relations[None, "t"], known.columns[1] = PLAIN, COLUMNS
+    known.returning[statement.slice(text)] = (b'a "b"',)
+    chosen = choose(statement, text, known, safe_encoding=True, in_block=False)
+    edited, back = apply(text, chosen.edits)
+    assert edited.startswith(b"/* hint */ WITH hotrollback_w (")
+    assert edited.endswith(b'SELECT hotrollback_c1 AS "a ""b""" FROM hotrollback_w -- end')
+    at = edited.index(b"set v")
+    assert back.back(at + 1) == text.index(b"set v") + 1
+    assert all(edit.start == edit.end for edit in chosen.edits)
