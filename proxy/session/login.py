@@ -1,4 +1,4 @@
-"""What a session starts with: who has logged in, and what it shares with the others of its worker."""
+"""What a session starts with: who logged in, and what it shares with the others of its worker."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

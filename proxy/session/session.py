@@ -9,6 +9,7 @@ message needs, `backend` what a server's reply needs; both are tables by message
 
 from typing import Final
 
+from proxy.capture.plan import Plan
 from proxy.catalog.cache import Knowledge, Known
 from proxy.catalog.identity import Identity
 from proxy.session import backend, frontend
