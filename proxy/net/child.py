@@ -1,4 +1,4 @@
-"""A worker as a process of its own, and what makes a worker in either case."""
+"""A worker as the process that it is: made, told what to do, stopped."""
 
 import asyncio
 import os

@@ -1,7 +1,8 @@
 """The parent process: starts the workers, owns the admin socket and the operator's connections,
 hears signals, and ends everything in order.
 
-With one worker it is in this process; with more, each is a child that listens on the same port.
+Clients are served by workers alone, each a process that listens on the same port: a big undo, which
+is worked out here, keeps nobody waiting.
 """
 
 import asyncio
@@ -9,8 +10,7 @@ import contextlib
 import os
 import resource
 import signal
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,8 @@ from proxy.admin.console import Console
 from proxy.net import child, listen, operator
 from proxy.net.admin_socket import AdminSocket
 from proxy.net.children import Children
-from proxy.net.control import Commands
 from proxy.net.upkeep import Upkeep
-from proxy.net.worker import LiveSession, Worker
+from proxy.net.worker import LiveSession
 
 _log = structlog.get_logger()
 
@@ -37,8 +36,6 @@ class Supervisor:
     """Satisfies proxy.admin.backend.Backend."""
 
     configured: Settings
-    local: Worker | None = None
-    commands: Commands | None = None
     children: Children | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     capture_on: bool = True
@@ -57,9 +54,7 @@ class Supervisor:
             await connection.close()
 
     async def sessions(self) -> list[LiveSession]:
-        if self.children is not None:
-            return await self.children.sessions()
-        return self.local.sessions() if self.local is not None else []
+        return await self.children.sessions() if self.children is not None else []
 
     async def stats(self) -> dict[str, int]:
         total: dict[str, int] = {}
@@ -83,11 +78,7 @@ class Supervisor:
         self.stop()
 
     async def _everywhere(self, name: str, **arguments: Any) -> list[Any]:
-        if self.children is not None:
-            return await self.children.call(name, **arguments)
-        if self.commands is not None:
-            return [await getattr(self.commands, name)(**arguments)]
-        return []
+        return await self.children.call(name, **arguments) if self.children is not None else []
 
     async def _serving(self) -> list[str]:
         return [database for part in await self._everywhere("serving") for database in part]
@@ -108,13 +99,14 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, _hung_up)
         settings = self.configured
         self.capture_on = settings.capture
-        listener = listen.tcp(
-            settings.listen_host, settings.listen_port, shared=settings.workers > 1
-        )
-        with listener:
+        # Not shared first: a port that another proxy serves must not be shared with it.
+        with listen.tcp(settings.listen_host, settings.listen_port, shared=False) as free:
+            port = free.getsockname()[1]
+        # Bound and not listening, this only keeps the port for workers that start later.
+        with listen.tcp(settings.listen_host, port, shared=True):
             admin = await self._start_admin()
             try:
-                await self._serve(listener)
+                await self._serve(Address(settings.listen_host, port))
             finally:
                 # The last to go: whoever waits for the sessions to end may look at them.
                 if admin is not None:
@@ -131,17 +123,10 @@ class Supervisor:
         await admin.start()
         return admin
 
-    async def _serve(self, listener: socket.socket) -> None:
+    async def _serve(self, address: Address) -> None:
         settings = self.configured
-        address = Address(settings.listen_host, listener.getsockname()[1])
-        if settings.workers > 1:
-            # Bound and not listening, ours only keeps the port for workers that start later.
-            self.children = Children(self._settings_now, address.port)
-            await self.children.start(settings.workers)
-        else:
-            self.local = child.make_worker(settings)
-            self.commands = Commands(self.local)
-            await self.local.start(listener)
+        self.children = Children(self._settings_now, address.port)
+        await self.children.start(settings.workers)
         upkeep = Upkeep(settings, self._serving)
         upkeep_task = asyncio.create_task(upkeep.run())
         events.ready(
@@ -161,11 +146,8 @@ class Supervisor:
         return replace(self.configured, capture=self.capture_on)
 
     async def _stop_workers(self) -> None:
-        hurry: Callable[[], bool] = lambda: self.hurry  # noqa: E731
-        if self.local is not None:
-            await self.local.stop(self.configured.grace, hurry)
         if self.children is not None:
-            await self.children.stop(self.configured.grace, hurry)
+            await self.children.stop(self.configured.grace, lambda: self.hurry)
 
 
 def _hung_up() -> None:
