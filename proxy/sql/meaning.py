@@ -174,7 +174,8 @@ def _known(statement: Statement, function: str) -> bool:
 # -- where it does not know the grammar --------------------------------------------------------
 
 _LANDMARKS: Final = frozenset(
-    b"( ) [ ] , insert into update delete from merge using set where values select returning".split()
+    b"( ) [ ] , insert into update delete from merge using set where values select"
+    b" returning".split()
 )
 _CONSTANTS: Final = frozenset((STRING, QUOTED))
 _QUOTED: Final = re.compile(rb"(?:[a-zA-Z]|[uU]&)?['\"]|\$.")
