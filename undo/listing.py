@@ -14,7 +14,7 @@ from undo.database import Database
 from undo.errors import BadFilter, NotInstalled
 from undo.filters import Condition
 from undo.request import Selection
-from undo.stages.select import SESSION_OF, Chosen, resolve
+from undo.stages.select import SESSION_OF, STALE, Chosen, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ SELECT c.at, c.xid, {session} AS session, c.tag, {role} AS role, {relation} AS r
         SELECT * FROM (
             SELECT DISTINCT ON (c.xid, c.relid) c.lsn, c.at, c.xid, c.pid, c.role, c.tag,
                    c.fingerprint, c.relid, 'stale_catalog', NULL
-              FROM hotrollback.change c WHERE c.stale AND {changes}
+              FROM hotrollback.change c WHERE {stale} AND {changes}
              ORDER BY c.xid, c.relid, c.lsn) s
          ORDER BY lsn DESC LIMIT {limit}) c
  ORDER BY c.lsn DESC
@@ -187,6 +187,7 @@ async def gaps(db: Database, wanted: Filter) -> Sequence[Any]:
         db,
         wanted,
         _GAPS,
+        stale=STALE,
         session=SESSION_OF,
         role=_ROLE,
         relation=_relation("c.relid"),

@@ -62,6 +62,7 @@ class Change(NamedTuple):
     new_tid: Tid | None
     key: int | None
     role: int
+    stale: bool  # the image may not be exact
     selected: bool
     dead: bool  # undone, or an undo's own: it and its counterpart cancel each other out
 

@@ -38,9 +38,9 @@ _STATEMENTS: Final = (
     "INSERT INTO hotrollback.statement (fingerprint, text) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 )
 _GAPS: Final = """
-INSERT INTO hotrollback.gap (pid, role, login, fingerprint, relid, reason)
+INSERT INTO hotrollback.gap (pid, role, login, fingerprint, relid, reason, apart)
 VALUES ($1, $2, COALESCE((SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = $3), $2),
-        $4, $5, $6)
+        $4, $5, $6, true)
 """
 # A client may be gone while its last statement still runs: a session ends with its backend. A role
 # that may not see when a backend started takes it for the same one.

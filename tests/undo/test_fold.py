@@ -34,7 +34,7 @@ class Log:
             Change(
                 *(1, place, xid, self.lsn, TABLE, TABLE, op),
                 *((0, old) if old is not None else None, (0, new) if new is not None else None),
-                *(key, 10, selected, dead),
+                *(key, 10, False, selected, dead),
             )
         )
         return new if op != "D" else None
@@ -121,6 +121,15 @@ def test_a_row_that_was_recorded_twice_counts_once() -> None:
     assert duplicates(log.changes) == {1}
     (effect,) = log.effects()
     assert effect.changes == (0,)
+
+
+def test_of_two_records_the_exact_one_counts() -> None:
+    log = Log()
+    log.write("U", 5, 1, 10, selected=True, new=11)
+    log.write("U", 5, 1, 10, selected=True, new=11)
+    log.changes[0] = log.changes[0]._replace(stale=True)
+    (effect,) = log.effects()
+    assert effect.changes == (1,)
 
 
 def test_a_move_that_was_recorded_twice_counts_once() -> None:

@@ -234,6 +234,40 @@ async def test_records_of_a_table_that_had_just_changed_are_gaps(ground: Ground)
     assert [(g.reason, g.relation) for g in report.gaps] == [("stale_catalog", "public.t")]
 
 
+async def test_a_stale_record_beside_an_exact_one_is_no_gap(ground: Ground) -> None:
+    """The trigger was attached between the look at the table and the write."""
+    await ground.given(TABLES)
+    await ground.write(
+        "BEGIN; UPDATE t SET v = 1 WHERE id = 1; INSERT INTO hotrollback.change"
+        " (relid, op, old_tid, new_tid, stale, before, after)"
+        " SELECT tableoid, 'U', '(0,1)', ctid, true, '{}', '{}' FROM t WHERE id = 1; COMMIT"
+    )
+    report = await ground.undo()
+    assert (report.outcome, report.gaps) == (Outcome.DONE, ())
+    assert await changed(ground) == ([], [])
+
+
+async def test_gaps_that_their_transaction_could_not_hold(ground: Ground) -> None:
+    """They have no tag, and count for every tag of their session."""
+    await ground.given(TABLES)
+    one = await ground.connect(server_settings={"hotrollback.tag": BAD})
+    await one.execute("UPDATE t SET v = 1 WHERE id = 1")
+    await ground.write("UPDATE t SET v = 1 WHERE id = 2", tag="other")
+    await ground.db.execute(
+        "INSERT INTO hotrollback.session (pid, started, role, proxy) SELECT pid, backend_start,"
+        " 'postgres', 'test' FROM pg_stat_activity WHERE pid = $1",
+        one.get_server_pid(),
+    )
+    await ground.db.execute(
+        "INSERT INTO hotrollback.gap (pid, reason, apart) VALUES ($1, 'log_unavailable', true)",
+        one.get_server_pid(),
+    )
+    assert (await ground.preview(tag="other")).outcome == Outcome.PREVIEW
+    report = await ground.undo()
+    assert [gap.reason for gap in report.gaps] == ["log_unavailable"]
+    assert report.outcome == Outcome.GAPS
+
+
 async def test_rows_that_were_written_when_the_log_was_full(ground: Ground) -> None:
     await ground.given(TABLES)
     await ground.write("UPDATE t SET v = 1 WHERE id < 3")

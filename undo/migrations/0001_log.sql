@@ -59,7 +59,8 @@ CREATE TABLE hotrollback.gap (
     fingerprint bigint,
     relid oid,
     reason text NOT NULL,
-    statement text
+    statement text,
+    apart boolean -- kept by the proxy's own connection: the tag and the xid are not the writer's
 );
 GRANT INSERT (fingerprint, relid, reason, statement) ON hotrollback.gap TO PUBLIC;
 CREATE INDEX gap_xid ON hotrollback.gap (xid);

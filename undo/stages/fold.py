@@ -61,15 +61,18 @@ def fold(
 def duplicates(changes: Sequence[Change]) -> set[int]:
     """Positions of changes that were recorded once already: by rewriting and by a trigger that
     was attached at that moment. A move to another partition is one update to the one and a
-    delete and an insert to the other; the update is kept."""
+    delete and an insert to the other; the update is kept, and what is exact before what may not
+    be."""
     olds = [(c.xid, c.relid, c.old_tid) for c in changes if c.old_tid is not None]
     news = [(c.xid, c.new_relid, c.new_tid) for c in changes if c.new_tid is not None]
     if len(set(olds)) == len(olds) and len(set(news)) == len(news):
         return set()
     seen: dict[tuple[int, bool, Version], int] = {}
     extra: set[int] = set()
-    moves_first = sorted(range(len(changes)), key=lambda i: (changes[i].op != "U", i))
-    for position in moves_first:
+    best_first = sorted(
+        range(len(changes)), key=lambda i: (changes[i].stale, changes[i].op != "U", i)
+    )
+    for position in best_first:
         change = changes[position]
         ends = [
             (change.xid, is_new, version)

@@ -21,7 +21,7 @@ SELECT c.tableoid::pg_catalog.int8, c.ctid, c.xid,
        (c.lsn - '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8,
        c.relid::pg_catalog.int8, COALESCE(c.new_relid, c.relid)::pg_catalog.int8,
        c.op::pg_catalog.text, c.old_tid, c.new_tid, c.key, c.role::pg_catalog.int8,
-       {selected}, {dead}
+       COALESCE(c.stale, false), {selected}, {dead}
   FROM hotrollback.change c
  WHERE c.op <> '-' AND {where}
 """

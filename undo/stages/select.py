@@ -33,6 +33,14 @@ SESSION_OF: Final = """(
      ORDER BY s.started DESC LIMIT 1)"""
 
 
+# A change (c) that was recorded when another session had just altered its table, so that its image
+# may lack a column, and that no trigger recorded as well.
+STALE: Final = """c.stale AND NOT EXISTS (
+    SELECT FROM hotrollback.change x
+     WHERE x.xid = c.xid AND x.relid = c.relid AND x.op = c.op AND x.stale IS NOT TRUE
+       AND x.old_tid IS NOT DISTINCT FROM c.old_tid AND x.new_tid IS NOT DISTINCT FROM c.new_tid)"""
+
+
 @dataclass(slots=True)
 class Chosen:
     """Conditions on hotrollback.change and hotrollback.gap, both as alias c."""
@@ -91,7 +99,16 @@ async def _tag(db: Database, selection: Selection, chosen: Chosen) -> None:
             break
     else:
         raise UnknownTag(selection.tag)
-    chosen.both(f"c.tag = {chosen.given(selection.tag)}")
+    given = chosen.given(selection.tag)
+    chosen.changes.append(f"c.tag = {given}")
+    # A gap that its own transaction could not hold has no tag: it may be of any of its session's.
+    chosen.gaps.append(
+        f"c.tag = {given} OR (c.apart AND EXISTS (SELECT FROM hotrollback.session s"
+        " JOIN hotrollback.change w ON w.pid = s.pid AND w.at >= s.started"
+        " AND (s.ended IS NULL OR w.at <= s.ended)"
+        " WHERE s.pid = c.pid AND s.started <= c.at AND (s.ended IS NULL OR s.ended >= c.at)"
+        f" AND w.tag = {given}))"
+    )
 
 
 async def _session(db: Database, selection: Selection, chosen: Chosen) -> None:
@@ -304,8 +321,7 @@ SELECT {distinct} c.xid, c.at, c.tag, {reason} AS reason, {session} AS session,
 
 
 async def gaps(db: Database, chosen: Chosen) -> tuple[Gap, ...]:
-    """What was not recorded, or not exactly, inside of the selection. A change is not exact if it
-    was recorded when its table had just been altered: it says so itself."""
+    """What was not recorded, or not exactly, inside of the selection."""
     noted = _GAPS.format(
         distinct="",
         reason="c.reason",
@@ -321,7 +337,7 @@ async def gaps(db: Database, chosen: Chosen) -> tuple[Gap, ...]:
         session=SESSION_OF,
         text="NULL::pg_catalog.text",
         records="hotrollback.change",
-        where=f"c.stale AND {chosen.where}",
+        where=f"{STALE} AND {chosen.where}",
         order="c.xid, c.relid, c.lsn",
     )
     found: list[Gap] = []
