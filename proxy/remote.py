@@ -19,20 +19,7 @@ from proxy.admin.table import JSON
 from proxy.admin.values import BadInput, Presence, instant
 from proxy.asking import confirmed, require_terminal
 
-SELECTORS: Final = frozenset(
-    clause.field
-    for clause in (
-        clauses.SESSION,
-        clauses.TAG,
-        clauses.XID,
-        clauses.FROM,
-        clauses.TO,
-        clauses.RESTORE_POINT,
-        clauses.TABLE,
-        clauses.ROLE,
-        clauses.APPLICATION,
-    )
-)
+SELECTORS: Final = frozenset(clause.field for clause in clauses.SELECTORS)
 FAILURES: Final = (console_client.NoConsole, console_client.Refused)
 
 

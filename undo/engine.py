@@ -28,7 +28,7 @@ from undo.report import Report, TableReport
 from undo.request import Selection, UndoRequest
 from undo.stages import select
 from undo.stages.apply import Planned, apply, plan
-from undo.stages.check import describe
+from undo.stages.describe import describe
 from undo.stages.fold import duplicates
 from undo.stages.load import matched, summarize
 from undo.stages.record import keep_report, record

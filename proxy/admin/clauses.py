@@ -81,6 +81,7 @@ WHERE: Final = _clause(
     "what a row was or became: after.price = 0 AND before.note IS NOT NULL",
 )
 LIMIT: Final = _clause("LIMIT", "limit", values.NUMBER, "n", "at most so many rows, the newest")
+SELECTORS: Final = (SESSION, TAG, XID, FROM, TO, RESTORE_POINT, TABLE, ROLE, APPLICATION)
 ON_CONFLICT: Final = _clause(
     "ON CONFLICT",
     "policy",

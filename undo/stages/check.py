@@ -2,20 +2,15 @@
 `Obstacle`s: an effect's number and why it cannot be applied; `describe` makes conflicts of them.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from undo.database import Database
-from undo.image import quote_ident, quote_literal
 from undo.log import DELETE, INSERT, UPDATE
-from undo.model import Change, Conflict, Kind
+from undo.model import Kind
 from undo.request import UndoRequest
-from undo.stages.load import Loaded, Partitions
+from undo.stages.load import Loaded
 from undo.stages.rows import Laid, Rows
-from undo.stages.select import SESSION_OF
-from undo.tables import Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,133 +147,3 @@ async def _denied(db: Database, loaded: Loaded) -> dict[Writer, str]:
         + ": the record may be forged; TRUST LOG accepts it"
         for role, relid, op, name in rows
     }
-
-
-# -- telling ---------------------------------------------------------------------------------------
-
-
-async def describe(
-    db: Database, tables: Tables, parts: Partitions, laid: Laid, loaded: Loaded,
-    obstacles: Iterable[Obstacle],
-) -> tuple[Conflict, ...]:  # fmt: skip
-    """Conflicts as they are reported, in the order of the effects."""
-    ordered = sorted(obstacles, key=lambda obstacle: obstacle.n)
-    names = await _names(db, loaded, laid, ordered)
-    pictures = await _pictures(db, parts, laid, loaded, ordered)
-    people = await _people(db, parts, [loaded.changes[o.by] for o in ordered if o.by is not None])
-    found = []
-    for obstacle in ordered:
-        effect = laid.effects[obstacle.n]
-        tail = loaded.changes[effect.tail]
-        by = loaded.changes[obstacle.by] if obstacle.by is not None else None
-        session, tag, at = (
-            people.get((by.part, by.place), (None, None, None)) if by else (None,) * 3
-        )
-        key, before, ours, now = pictures[obstacle.n]
-        root = laid.roots[obstacle.n]
-        relation = tables.families[root].name if root is not None else names[tail.new_relid]
-        found.append(
-            Conflict(
-                relation,
-                key,
-                str(obstacle.kind),
-                before,
-                ours,
-                now,
-                by.xid if by else None,
-                session,
-                tag,
-                at,
-                obstacle.detail,
-            )
-        )
-    return tuple(found)
-
-
-async def _names(
-    db: Database, loaded: Loaded, laid: Laid, obstacles: Sequence[Obstacle]
-) -> dict[int, str]:
-    """Last known names of dropped relations."""
-    relids = {loaded.changes[laid.effects[o.n].tail].new_relid for o in obstacles}
-    rows = await db.fetch(
-        "SELECT DISTINCT ON (r.relid) r.relid::pg_catalog.int8 AS relid, r.name"
-        "  FROM hotrollback.relation r WHERE r.relid = ANY ($1::pg_catalog.oid[])"
-        " ORDER BY r.relid, r.seen DESC",
-        sorted(relids),
-    )
-    named = {row["relid"]: row["name"] for row in rows}
-    return {relid: named.get(relid, f"relation {relid}") for relid in relids}
-
-
-Pictures = dict[int, tuple[str | None, str | None, str | None, str | None]]
-
-
-async def _pictures(
-    db: Database, parts: Partitions, laid: Laid, loaded: Loaded, obstacles: Sequence[Obstacle]
-) -> Pictures:
-    """For each effect its key and the images before, as the selection left it, and as it is now."""
-    wanted = sorted({obstacle.n for obstacle in obstacles})
-    before = await _logged(db, parts, [loaded.changes[laid.effects[n].first] for n in wanted])
-    ours = await _logged(db, parts, [loaded.changes[laid.effects[n].last] for n in wanted])
-    now: dict[int, str] = {}
-    keys: dict[int, str] = {}
-    for rows in laid.rows.values():
-        query = f"SELECT m.n, m.image::pg_catalog.text FROM {rows.now} m WHERE m.n = ANY ($1)"
-        now.update(dict(await db.fetch(query, wanted)))
-        keys.update(await _keys(db, rows, wanted))
-    found: Pictures = {}
-    for i, n in enumerate(wanted):
-        found[n] = (keys.get(n), before[i][0], ours[i][1], now.get(n))
-    return found
-
-
-async def _keys(db: Database, rows: Rows, wanted: list[int]) -> dict[int, str]:
-    key = rows.family.key
-    if key is None or not {c.name for c in rows.columns}.issuperset(key.columns):
-        return {}
-    parts = ", ".join(
-        f"pg_catalog.format('%s=%s', {quote_literal(name)}, x.{quote_ident(name)})"
-        for name in key.columns
-    )
-    found = {}
-    for table in (rows.want, rows.ours):
-        query = (
-            f"SELECT x.{rows.n}, pg_catalog.concat_ws(', ', {parts}) FROM {table} x"
-            f" WHERE x.{rows.n} = ANY ($1)"
-        )
-        found.update(dict(await db.fetch(query, wanted)))
-    return found
-
-
-async def _logged(
-    db: Database, parts: Partitions, changes: Sequence[Change]
-) -> list[tuple[str | None, str | None]]:
-    """The images of changes."""
-    found: dict[tuple[int, tuple[int, int]], tuple[str | None, str | None]] = {}
-    for oid, source in parts.items():
-        places = [change.place for change in changes if change.part == oid]
-        if places:
-            rows = await db.fetch(
-                f"SELECT c.ctid, c.before::pg_catalog.text, c.after::pg_catalog.text"
-                f"  FROM {source} c WHERE c.ctid = ANY ($1::pg_catalog.tid[])",
-                places,
-            )
-            found.update({(oid, tuple(row[0])): (row[1], row[2]) for row in rows})
-    return [found[change.part, change.place] for change in changes]
-
-
-async def _people(
-    db: Database, parts: Partitions, changes: Sequence[Change]
-) -> dict[tuple[int, tuple[int, int]], tuple[str | None, str | None, datetime | None]]:
-    """Session, tag and instant of changes."""
-    found = {}
-    for oid, source in parts.items():
-        places = [change.place for change in changes if change.part == oid]
-        if places:
-            rows = await db.fetch(
-                f"SELECT c.ctid, {SESSION_OF} AS session, c.tag, c.at FROM {source} c"
-                f" WHERE c.ctid = ANY ($1::pg_catalog.tid[])",
-                places,
-            )
-            found.update({(oid, tuple(row[0])): (row[1], row[2], row[3]) for row in rows})
-    return found
