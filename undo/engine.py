@@ -30,7 +30,7 @@ from undo.stages import select
 from undo.stages.apply import Planned, apply, plan
 from undo.stages.describe import describe
 from undo.stages.fold import duplicates
-from undo.stages.load import matched, summarize
+from undo.stages.load import match, summarize
 from undo.stages.record import keep_report, record
 from undo.stages.resolve import Resolved, resolve_all
 from undo.stages.rows import Progress
@@ -134,8 +134,8 @@ async def _attempt(
     chosen = await select.resolve(db, request.selection)
     if chosen.redo_of is not None:
         await _not_redone_yet(db, chosen.redo_of)
-    changes = await matched(db, chosen)
-    live = [change for change in changes if change.selected]
+    matched = await match(db, chosen)
+    changes, live = matched.changes, matched.live
     report = Report(Outcome.DONE, selected_transactions=len({change.xid for change in live}))
     if changes and not live:
         raise _RolledBack(await _nothing_left(db, report, {change.xid for change in changes}))
@@ -148,7 +148,7 @@ async def _attempt(
     if not live:
         nothing = replace(report, outcome=Outcome.NOTHING)
         raise _RolledBack(nothing.with_message("nothing was recorded that could be undone"))
-    settled = await settle(db, chosen, progress)
+    settled = await settle(db, chosen, matched, progress)
     resolved = await resolve_all(db, settled, request)
     resolved.park_all = park_all
     return await _carry_out(db, request, chosen.redo_of, settled, resolved, report, progress)

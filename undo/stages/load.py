@@ -42,10 +42,21 @@ SELECT pg_catalog.brin_summarize_new_values(x.indexrelid)
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Matched:
+    changes: list[Change]
+    snapshot: str  # whatever was committed after it may be missing
+
+    @property
+    def live(self) -> list[Change]:
+        """What was undone already is not selected."""
+        return [change for change in self.changes if change.selected]
+
+
 @dataclass(slots=True)
 class Loaded:
     changes: list[Change]  # in LSN order
-    snapshot: str  # whatever was committed after it may be missing
+    snapshot: str  # as Matched has it
     heaps: frozenset[int]  # tables whose changes were looked for
     keys: frozenset[int]
     versions: frozenset[tuple[int, tuple[int, int]]]  # whose successors were looked for
@@ -65,22 +76,22 @@ def _read(rows: Iterable[Any]) -> list[Change]:
     return [Change._make(row.values()) for row in rows]
 
 
-async def matched(db: Database, chosen: Chosen) -> list[Change]:
-    """All that the selection matches; what was undone already is there, but not `selected`."""
+async def match(db: Database, chosen: Chosen) -> Matched:
+    """All that the selection matches."""
+    snapshot = await db.fetchval("SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text")
     if chosen.redo_of is not None:
         query = _CHANGE.format(selected="true", dead="false", where=chosen.where)
     else:
         query = _CHANGE.format(selected=f"NOT {_DEAD}", dead=_DEAD, where=chosen.where)
-    return _read(await db.fetch(query, *chosen.args))
+    return Matched(_read(await db.fetch(query, *chosen.args)), snapshot)
 
 
-async def load(db: Database, chosen: Chosen, tables: Tables, found: list[Change]) -> Loaded:
-    """`found` as `matched` gives it, and the later changes of the same rows."""
-    snapshot = await db.fetchval("SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text")
-    live = [change for change in found if change.selected]
+async def load(db: Database, chosen: Chosen, tables: Tables, matched: Matched) -> Loaded:
+    """What is selected, and the later changes of the same rows."""
+    found, live = matched.changes, matched.live
     heaps = _heaps(tables, live)
     first = min((change.lsn for change in live), default=0)
-    loaded = Loaded(list(found), snapshot, heaps, frozenset(), frozenset(), first)
+    loaded = Loaded(list(found), matched.snapshot, heaps, frozenset(), frozenset(), first)
     places = {(change.part, change.place) for change in found}
     news = live
     while news:

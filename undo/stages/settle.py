@@ -10,10 +10,11 @@ from undo.errors import TooBusy
 from undo.stages.fold import Answer, Folded, Link, fold
 from undo.stages.load import (
     Loaded,
+    Matched,
     Partitions,
     answers,
     load,
-    matched,
+    match,
     overtaken,
     partitions,
 )
@@ -32,21 +33,22 @@ class Settled:
     laid: Laid
 
 
-async def settle(db: Database, chosen: Chosen, progress: Progress) -> Settled:
-    """The effects of the selection, their rows locked. Raises TooBusy."""
+async def settle(db: Database, chosen: Chosen, matched: Matched, progress: Progress) -> Settled:
+    """The effects of the selection, their rows locked; `matched` to begin with. Raises TooBusy."""
     parts = await partitions(db)
     for _ in range(_ATTEMPTS):
         progress("load", 0, 0)
-        found = await matched(db, chosen)
+        found = matched.changes
         relids = {change.relid for change in found} | {change.new_relid for change in found}
         tables = await look_up(db, relids)
-        loaded = await load(db, chosen, tables, found)
+        loaded = await load(db, chosen, tables, matched)
         progress("fold", 0, len(loaded.changes))
         folded = await _fold(db, tables, parts, loaded)
         laid = await lay_out(db, tables, parts, loaded, folded.effects)
         await lock(db, laid, parts, progress)
         if not await overtaken(db, chosen, loaded):
             return Settled(tables, parts, loaded, laid)
+        matched = await match(db, chosen)
     raise TooBusy(_ATTEMPTS)
 
 
