@@ -19,7 +19,7 @@ from workload import CLIENTS, ROWS, SCHEMA, WORKLOADS, Step, contents, replay, r
 
 from proxy.demo.command import Serving, call
 
-EXAMPLES = int(os.environ.get("HOTROLLBACK_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("HOTROLLBACK_EXAMPLES", "100"))
 
 
 @dataclass(frozen=True, slots=True)
