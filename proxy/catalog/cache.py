@@ -5,7 +5,6 @@ the log's epoch (an event trigger counts DDL of anybody), or by age where there 
 """
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from proxy.catalog.identity import Identity
 from proxy.catalog.relation import Name, Relation
@@ -26,17 +25,12 @@ class Known:
     returning: dict[bytes, tuple[bytes, ...] | None] = field(default_factory=dict)  # by text
 
 
-# A log that failed is not tried again for so many generations.
-_MISTRUST: Final = 5
-
-
 @dataclass(slots=True, eq=False)
 class Knowledge:
     installed: bool | None = None  # None: not asked yet
     views: dict[tuple[int, str, bool], Known] = field(default_factory=dict)
     epoch: int | None = None
     generation: int = 0  # grows when everything is forgotten: who asked before must ask again
-    failed: int | None = None  # the generation in which the log could not be written
 
     def see(self, identity: Identity) -> None:
         """A session was asked; others that were asked under an older epoch know nothing now."""
@@ -55,11 +49,3 @@ class Knowledge:
         """Views are replaced, not emptied: a plan made from one knows itself to be old."""
         self.views = {}
         self.generation += 1
-
-    def log_failed(self) -> None:
-        self.forget()
-        self.failed = self.generation
-
-    @property
-    def mistrusted(self) -> bool:
-        return self.failed is not None and self.generation < self.failed + _MISTRUST

@@ -159,7 +159,7 @@ def _blind(session: "Session", statement: Statement, text: bytes) -> Plan:
     if not _surely_writes(session, statement):
         return PASS
     who = session.identity
-    log = who is not None and who.writable and not session.knowledge.mistrusted
+    log = who is not None and who.writable and not session.mistrusting
     reason = Reason.CAPTURE_OFF if not session.around.capturing() else Reason.LOG_UNAVAILABLE
     found = Plan(How.NOTE, statement.fingerprint, reason)
     if reason is Reason.CAPTURE_OFF and log:

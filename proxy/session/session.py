@@ -27,6 +27,8 @@ _LARGE: Final = frozenset(b"QPBFdf")
 UNSAFE_ENCODINGS: Final = frozenset((
     b"SJIS", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB", b"SHIFT_JIS_2004",
 ))  # fmt: skip
+# A log that failed is not tried again for so many generations of knowledge.
+_MISTRUST: Final = 5
 _SYNC: Final = ord("S")
 _IDLE: Final = ord("I")
 _BLOCK: Final = ord("T")
@@ -49,6 +51,7 @@ class Session:
         self.local: Knowledge | None = None  # after DDL of this transaction
         self.identity: Identity | None = None
         self.identified: tuple[Knowledge, int] | None = None  # and the generation it belongs to
+        self.failed: int | None = None  # the generation in which the log could not be written
         self.status = ord("I")  # of the last ReadyForQuery
         self.unsynced = False  # messages of the extended protocol since the last Sync
         self.skipping = False  # the server discards everything until the client's next Sync
@@ -299,12 +302,7 @@ class Session:
     def recording(self) -> bool:
         """Whether what this session writes goes into the log now."""
         who = self.identity
-        return (
-            who is not None
-            and who.writable
-            and not self.knowledge.mistrusted
-            and self.around.capturing()
-        )
+        return who is not None and who.writable and not self.mistrusting and self.around.capturing()
 
     @property
     def in_block(self) -> bool:
@@ -343,8 +341,14 @@ class Session:
         self._from_client = self._from_client[end:]
 
     def log_failed(self) -> None:
-        """The log could not be written or asked: others need not find out for themselves."""
-        self.knowledge.log_failed()
+        """The log could not be written or asked. Others ask again but find out for themselves: what
+        an error says may be a client's invention."""
+        self.knowledge.forget()
+        self.failed = self.knowledge.generation
+
+    @property
+    def mistrusting(self) -> bool:
+        return self.failed is not None and self.knowledge.generation < self.failed + _MISTRUST
 
     def schema_changed(self) -> None:
         """DDL was sent: what is known is forgotten now, and again when its transaction ends."""

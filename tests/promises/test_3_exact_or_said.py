@@ -255,6 +255,26 @@ def test_deferred_triggers_are_looked_at_when_they_have_run(bare):
     assert bare.database.psql("select count(*) from hotrollback.late") == [(0,)]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "create table hotrollback.mine (a int)",
+        "drop schema hotrollback cascade",
+        "insert into t select 'hotrollback.'::int, ''",
+        "do $$ begin raise 'permission denied for table change' using schema = 'hotrollback'; end $$",
+    ],
+)
+@pytest.mark.parametrize("fail", [False, True], ids=["pass", "fail"])
+def test_nobody_makes_others_mistrust_the_log(bare, sql, fail):
+    with inside(bare.database, fail=fail) as between, between.connect() as other:
+        other.execute("update t set v = 'before' where id = 1")
+        with pytest.raises(psycopg.Error):
+            between.psql(sql)
+        other.execute("update t set v = 'after' where id = 1")
+        assert between.unrecorded == []
+    assert len(bare.changes()) == 2
+
+
 def test_the_log_is_nobodys_to_read_or_forge(bare):
     for sql in (
         "select * from hotrollback.change",
