@@ -94,6 +94,14 @@ def remote(args: Arguments) -> int:
         return failed(error, USAGE)
     except commands.FAILURES as error:
         return failed(error)
+    except KeyboardInterrupt:
+        if commands.asks_first(args.command):
+            print(
+                "hotrollback: interrupted: it is given up and rolled back, unless it was done by"
+                " then; hotrollback show undos tells",
+                file=sys.stderr,
+            )
+        return INTERRUPTED
 
 
 def demo(_args: Arguments) -> int:

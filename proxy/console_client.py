@@ -139,14 +139,17 @@ async def ask(
     try:
         async with console(settings) as connection:
             connection.add_log_listener(hear)
-            prepared = await connection.prepare(text)
-            columns = tuple(attribute.name for attribute in prepared.get_attributes())
-            rows = await prepared.fetch()
+            try:
+                prepared = await connection.prepare(text)
+                columns = tuple(attribute.name for attribute in prepared.get_attributes())
+                rows = await prepared.fetch()
+            except asyncio.CancelledError:
+                connection.terminate()  # the console gives up what nobody waits for
+                raise
             await asyncio.sleep(0)  # the driver tells notices a turn later
             return Answer(columns, [tuple(row) for row in rows])
     except asyncpg.PostgresError as error:
-        hint = f"\n{error.hint}" if getattr(error, "hint", None) else ""
-        raise Refused(f"{error}{hint}") from error
+        raise Refused(str(error)) from error  # the driver's text has detail and hint
     except (ConnectionError, asyncpg.InterfaceError) as error:
         raise NoConsole(f"the proxy ended before it answered: {error}") from error
     finally:

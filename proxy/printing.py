@@ -109,6 +109,8 @@ _MOST: Final = 20
 def _headline(found: Mapping[str, Any], *, redo: bool) -> str:
     selected = _counted(found["selected_transactions"], "transaction")
     done = f"Undo {found['undo_id']} took back {'an undo' if redo else selected}."
+    if found["undo_id"] is None:
+        done = "Everything was left alone; nothing was changed."
     told = found["message"]
     told = f"{told[:1].upper()}{told[1:]}."
     return {

@@ -11,6 +11,7 @@ from proxy.net import listen
 
 _log = structlog.get_logger()
 
+_AHEAD: Final = 1 << 20  # bytes that wait for the answer before them
 _CHUNK: Final = 1 << 16
 
 
@@ -57,16 +58,27 @@ async def _converse(
     console: Console, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     """A client that goes away while its command runs takes the command back: an undo that nobody
-    waits for any more is rolled back."""
+    waits for any more is rolled back. So its end is looked for behind what it still sends."""
+    ahead = b""
     reading = asyncio.ensure_future(reader.read(_CHUNK))
     try:
-        while not console.closed and (data := await reading):
-            reading = asyncio.ensure_future(reader.read(_CHUNK))
+        while not console.closed:
+            if ahead:
+                data, ahead = ahead, b""
+            else:
+                data = await reading
+                reading = asyncio.ensure_future(reader.read(_CHUNK))
+            if not data:
+                return
             answering = asyncio.ensure_future(console.feed(data))
             try:
-                await asyncio.wait({answering, reading}, return_when=asyncio.FIRST_COMPLETED)
-                if reading.done() and not answering.done() and not reading.result():
-                    raise ConnectionResetError("the client went away before the answer")
+                while not answering.done() and len(ahead) < _AHEAD:
+                    await asyncio.wait({answering, reading}, return_when=asyncio.FIRST_COMPLETED)
+                    if reading.done() and not answering.done():
+                        if not reading.result():
+                            raise ConnectionResetError("the client went away before the answer")
+                        ahead += reading.result()
+                        reading = asyncio.ensure_future(reader.read(_CHUNK))
                 writer.write(await answering)
             finally:
                 answering.cancel()

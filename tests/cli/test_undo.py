@@ -3,14 +3,18 @@
 import json
 import os
 import pty
+import signal
 import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from fix_postgres import Database
 from fix_proxy import Proxy, Serve
 
-from proxy.demo.command import call, environment, program
+from proxy.demo.command import Serving, call, environment, program
 
 SCHEMA = """
 CREATE TABLE products (id int PRIMARY KEY, name text, price numeric);
@@ -200,3 +204,51 @@ def test_nobody_to_ask_is_a_wrong_use(shop: Proxy) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "say --yes" in done.stderr
     assert shop.database.psql(PRICES) == damaged
+
+
+def test_all_that_is_left_alone_is_no_undo(shop: Proxy) -> None:
+    shop.database.psql(
+        "UPDATE products SET price = 77 WHERE id < 4; INSERT INTO products VALUES (9)"
+    )
+    done = shop.cli("undo", "--tag", "deploy-42", "--on-conflict", "skip", "--yes")
+    assert done.stdout.startswith("Everything was left alone; nothing was changed.\n")
+
+
+# -- what comes between ----------------------------------------------------------------------------
+
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
+def test_what_nobody_waits_for_is_given_up(shop: Proxy, by: signal.Signals) -> None:
+    damaged = shop.database.psql(PRICES)
+    command = [program(), "undo", "--tag", "deploy-42", "--yes", "--admin", str(shop.admin)]
+    with psycopg.connect(shop.database.url()) as other:
+        other.execute("SELECT FROM products WHERE id = 2 FOR UPDATE")
+        with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment()) as process:
+            wait_for(shop, [(1,)])
+            process.send_signal(by)
+            _, said = process.communicate(timeout=20)
+        wait_for(shop, [(0,)])
+    if by is signal.SIGINT:
+        assert (process.returncode, said[:44]) == (
+            130,
+            b"hotrollback: interrupted: it is given up and",
+        )
+    assert shop.database.psql(PRICES) == damaged
+    assert json.loads(shop.cli("show", "undos", "--json").stdout) == []
+    assert undo(shop, "--tag", "deploy-42", "--yes")[0] == 0
+
+
+def wait_for(proxy: Proxy, waiting: list[tuple[int]]) -> None:
+    deadline = time.monotonic() + 20
+    while proxy.database.psql(_WAITING) != waiting:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_server_that_is_down_is_said_once(tmp_path: Path) -> None:
+    with Serving("postgresql://u@127.0.0.1:1/d", tmp_path) as serving:
+        done = serving.call("show", "tags", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("is the server behind the proxy up?") == 1
