@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.capture.plan import PASS, How, Plan, Reason
-from proxy.capture.rows import names_rows
+from proxy.capture.rows import row_names
 from proxy.capture.templates import template
 from proxy.catalog import capabilities
 from proxy.catalog.cache import Known
@@ -210,10 +210,11 @@ def _rewrite(case: Case, relation: Relation, *, watch: bool) -> Plan | Need:
         if described is None:
             return case.watch(Reason.RETURNING, relation)
         names = described
-    named = names_rows(case.statement, case.text, columns)
-    if named is None:
+    target = case.statement.alias or relation.name
+    rows = row_names(case.statement, case.text, columns, target)
+    if rows is None:
         return case.watch(Reason.SYNTAX, relation)
-    edits = template(case.statement, relation, columns, known, names, case.fingerprint, named=named)
+    edits = template(case.statement, relation, columns, known, names, case.fingerprint, rows=rows)
     reason = _elsewhere(relation)
     return Plan(
         How.REWRITE, case.fingerprint, reason, relation, edits, watch, late=relation.deferred

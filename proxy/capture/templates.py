@@ -31,11 +31,11 @@ def template(
     names: Sequence[bytes],
     fingerprint: int,
     *,
-    named: bool,
+    rows: frozenset[str],
 ) -> tuple[Edit, ...]:
-    """`names` of the columns that the client's RETURNING gives; none where it has none. `named`: it
-    says `old` or `new` of the rows."""
-    old, new, declare = _aliases(statement, relation, named=named)
+    """`names` of the columns that the client's RETURNING gives; none where it has none. `rows`:
+    which of `old` and `new` it says of the rows."""
+    old, new, declare = _aliases(statement, relation, rows)
     ours = declare + ", ".join(_images(statement, relation, columns, known, old, new))
     head = b", " if statement.with_span is not None else b"WITH "
     listed = [f"hotrollback_{name}" for name in _OURS]
@@ -71,7 +71,9 @@ def _changes_rows(statement: Statement) -> bool:
     return statement.kind is Kind.UPDATE or statement.do_update
 
 
-def _aliases(statement: Statement, relation: Relation, *, named: bool) -> tuple[str, str, str]:
+def _aliases(
+    statement: Statement, relation: Relation, rows: frozenset[str]
+) -> tuple[str, str, str]:
     """The names of the row before and after, and what declares them at the head of RETURNING."""
     if not _changes_rows(statement):
         own = quote_ident(statement.alias or relation.name)
@@ -79,13 +81,10 @@ def _aliases(statement: Statement, relation: Relation, *, named: bool) -> tuple[
     if statement.returning_aliases is not None:
         old, new = statement.returning_aliases
         return quote_ident(old), quote_ident(new), ""
-    if named:
-        return "old", "new", ""
-    return (
-        "hotrollback_o",
-        "hotrollback_n",
-        "WITH (OLD AS hotrollback_o, NEW AS hotrollback_n) ",
-    )
+    old = "old" if "old" in rows else "hotrollback_o"
+    new = "new" if "new" in rows else "hotrollback_n"
+    ours = [f"{row} AS {name}" for row, name in (("OLD", old), ("NEW", new)) if row != name.upper()]
+    return old, new, f"WITH ({', '.join(ours)}) " if ours else ""
 
 
 def _images(

@@ -175,12 +175,20 @@ def test_what_is_not_known_is_asked():
 ROWS = [
     ("update t set v = 'x' returning id", b"WITH (OLD AS hotrollback_o"),
     ("update t set v = 'x' returning old.v", b"old.ctid"),
-    ("update t set v = 'x' returning \"new\".v", b"old.ctid"),
+    ("update t set v = 'x' returning \"new\".v", b"hotrollback_o.ctid"),
     ("update t set v = new.v from u new returning id", b"WITH (OLD AS hotrollback_o"),
     ("update t set v = 'x' returning with (old as was) was.v", b'"was".ctid'),
-    ("update t set v = new.v from u new returning old.v", None),
-    ("update t as old set v = 'x' returning old.v", None),
-]
+    ("update t set v = 'x' returning old.v", b"hotrollback_n.ctid"),
+    ("update t set v = new.v from u new returning old.v, new.v", b"WITH (NEW AS hotrollback_n) "),
+    ("update t set v = new.v from u new returning old.v", b"old.ctid"),
+    ("update t set v = new.v from (u join u new on true) returning new.v", None),
+    ("update t set v = 'x' from u b join u c on b.x = new returning new.v", None),
+    ("update t set v = 1 from u b join u c on b.x is distinct from new returning new.v", None),
+    ("update t as old set v = 'x' returning old.v", b"hotrollback_o.ctid"),
+    ("insert into t as old values (1) on conflict (id) do update set v = 'x' returning old.v, new.v",
+     b"WITH (OLD AS hotrollback_o) "),
+    ("delete from t using u as old where old.id = t.id returning old.v", b'"t".ctid'),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "piece"), ROWS, ids=[text for text, _ in ROWS])
@@ -194,6 +202,19 @@ def test_rows_have_names_that_the_client_does_not_mean(text, piece):
         assert (chosen.how, chosen.reason) == (How.WATCH, Reason.SYNTAX)
     else:
         assert piece in apply(text.encode(), chosen.edits)[0]
+
+
+def test_a_table_is_meant_before_a_row_even_if_a_column_has_its_name():
+    text = b'update old set v = 1 returning old.v, "new".old'
+    (statement,) = analyse(text).statements
+    known = Known(180000, safe_settings=True, epoch=None)
+    known.relations[None, "old"] = replace(PLAIN, name="old")
+    known.columns[1] = (*COLUMNS, Column("old", ColumnKind.PLAIN, "text", "text"))
+    known.returning[text] = (b"v", b"old")
+    chosen = choose(statement, text, known, safe_encoding=True, in_block=False)
+    edited = apply(text, chosen.edits)[0]
+    assert b"WITH (OLD AS hotrollback_o) " in edited
+    assert b"hotrollback_o.ctid" in edited
 
 
 def test_the_clients_text_stays_as_it_is():

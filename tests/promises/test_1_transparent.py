@@ -43,6 +43,7 @@ SESSIONS = {
     "own rows": [
         "update t set v = 'x' where id = 1 returning old.v, new.v, id",
         "update t set v = 'y' from staging new where new.id = t.id returning t.v, new.v as theirs",
+        "update t set v = 'y' from staging as new where new.id = t.id returning old.v, new.v, t.*",
         "update t set v = 'z' where id = 2 returning \"old\", t.old",
         "update t as old set v = 'w' where old.id = 3 returning old.v",
         "update t set v = 'a' where id = 1 returning with (old as before) before.v, new.v, v",
