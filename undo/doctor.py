@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from undo.database import Database
+from undo.errors import ForeignLog
 from undo.finding import USER_TABLES, Finding, named
 from undo.log import GIVEN
+from undo.origin import check_origin
 from undo.rights import rights
 
 __all__ = ["CHECKS", "PUBLICATION", "Finding", "examine", "script"]
@@ -204,6 +206,10 @@ async def log_state(db: Database) -> Sequence[Finding]:
     if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.meta') IS NOT NULL"):
         return []
     found = []
+    try:
+        await check_origin(db)
+    except ForeignLog as error:
+        found.append(Finding("refuse", "origin", str(error), "hotrollback uninstall, then install"))
     ahead = await db.fetchval(
         """
         SELECT pg_catalog.max((pg_catalog.regexp_match(

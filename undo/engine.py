@@ -19,10 +19,10 @@ from undo.errors import (
     UsageError,
 )
 from undo.image import PINNED_SETTINGS
-from undo.install import check_origin, system_identifier
 from undo.inverse import readable
 from undo.log import LOCK_UNDO
 from undo.model import Gap, Outcome
+from undo.origin import check_origin
 from undo.policies import POLICIES
 from undo.report import Report, TableReport
 from undo.request import Selection, UndoRequest
@@ -120,7 +120,7 @@ async def redo(
 async def _ready(db: Database) -> None:
     if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.meta') IS NOT NULL"):
         raise NotInstalled
-    await check_origin(db, await system_identifier(db))
+    await check_origin(db)
 
 
 async def _attempt(

@@ -81,7 +81,8 @@ class NotInstalled(NotPossible):
 
 class ForeignLog(NotPossible):
     """the log was written in another cluster or database (system identifier {}, this is {}):
-    its transactions and relations mean something else here, so it can be read but not undone"""
+    its transactions and relations mean something else here, so it can be read but not undone.
+    hotrollback uninstall, then install, begin a log of this database"""
 
 
 class NeedsReplicaRole(NotPossible):

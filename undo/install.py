@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from undo import doctor, retention
 from undo.database import Database, sqlstate
-from undo.errors import ForeignLog, NotPossible
+from undo.errors import NotPossible
 from undo.log import EVENT_TRIGGERS, LOCK_INSTALL, LOCK_SERVING, SCHEMA
 from undo.migrations import current, migrations
+from undo.origin import check_origin, system_identifier
 from undo.triggers import WHY, Attached, NotAttached, attach, detach, locked, needs, sweep
 
 OLDEST_SERVER: Final = 150000
@@ -62,6 +63,8 @@ async def install(
     if version < OLDEST_SERVER:
         raise ServerTooOld(version // 10000)
     async with _alone(db):
+        if await installed_version(db):
+            await check_origin(db)
         findings = await doctor.examine(db)
         refused = [f for f in findings if f.level == "refuse"]
         if accept_publication:
@@ -121,9 +124,6 @@ async def _migrate(db: Database) -> tuple[str, ...]:
     have = await installed_version(db)
     if have > current():
         raise MadeByNewer(have, current())
-    identity = await system_identifier(db)
-    if have:
-        await check_origin(db, identity)
     if have == current():
         return ()
     async with db.transaction():
@@ -135,7 +135,7 @@ async def _migrate(db: Database) -> tuple[str, ...]:
                 "INSERT INTO hotrollback.meta (system_identifier, database, version)"
                 " SELECT $1, d.oid, $2 FROM pg_catalog.pg_database d"
                 "  WHERE d.datname = pg_catalog.current_database()",
-                identity,
+                await system_identifier(db),
                 current(),
             )
         else:
@@ -145,46 +145,11 @@ async def _migrate(db: Database) -> tuple[str, ...]:
     return (f"made schema {SCHEMA}, version {current()}",)
 
 
-async def check_origin(db: Database, identity: int) -> None:
-    """Of a dump or a template the log came along and means nothing here."""
-    row = await db.fetchrow(
-        "SELECT m.system_identifier, m.database::pg_catalog.int8 AS theirs, d.oid::pg_catalog.int8"
-        "  AS ours FROM hotrollback.meta m, pg_catalog.pg_database d"
-        " WHERE d.datname = pg_catalog.current_database()"
-    )
-    if (row["system_identifier"], row["theirs"]) != (identity, row["ours"]):
-        raise ForeignLog(
-            f"{row['system_identifier']}, database {row['theirs']}",
-            f"{identity}, database {row['ours']}",
-        )
-
-
 async def installed_version(db: Database) -> int:
     """Of the schema; 0 where there is none."""
     if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.meta') IS NOT NULL"):
         return 0
     return int(await db.fetchval("SELECT pg_catalog.max(version) FROM hotrollback.meta") or 0)
-
-
-async def system_identifier(db: Database) -> int:
-    """Of the cluster. Where a hardened server does not tell it, what stays the same as long as the
-    database does and is not carried by a dump: its oid and that of its newest template."""
-    try:
-        async with db.transaction():
-            return int(
-                await db.fetchval("SELECT system_identifier FROM pg_catalog.pg_control_system()")
-            )
-    except Exception as error:
-        if sqlstate(error) != "42501":
-            raise
-    return int(
-        await db.fetchval(
-            "SELECT pg_catalog.hashtextextended(pg_catalog.string_agg("
-            " d.oid::pg_catalog.text || ':' || d.datname, ',' ORDER BY d.oid), 0)"
-            " FROM pg_catalog.pg_database d"
-            " WHERE d.datistemplate OR d.datname = pg_catalog.current_database()"
-        )
-    )
 
 
 # Event triggers: name, event, function.

@@ -18,7 +18,9 @@ import asyncpg
 import structlog
 
 from proxy.session.session import Session
+from undo.errors import ForeignLog
 from undo.log import LOCK_SERVING
+from undo.origin import check_origin
 
 _log = structlog.get_logger()
 
@@ -226,6 +228,7 @@ class Bookkeeping:
             await _close(connection)
             raise
         if locked:
+            await _look_at_origin(connection, database)
             book.connection = connection
             return connection
         await _close(connection)
@@ -239,6 +242,14 @@ class Bookkeeping:
         for book in self._books.values():
             if book.connection is not None:
                 await _close(book.connection)
+
+
+async def _look_at_origin(connection: asyncpg.Connection, database: str) -> None:
+    """A log that came along with a dump or a template is written, and cannot be undone."""
+    try:
+        await check_origin(connection)
+    except ForeignLog as error:
+        _log.warning("log_of_another_database", database=database, hint=str(error))
 
 
 async def _end(connection: asyncpg.Connection, ends: list[Started]) -> list[Started]:

@@ -187,3 +187,19 @@ def test_two_proxies_serve_one_database(proxy: Proxy, serve: Serve) -> None:
     assert proxy.database.psql(chained) == [(0,)]
     proxies = "SELECT count(DISTINCT proxy) FROM hotrollback.session"
     eventually(lambda: proxy.database.psql(proxies) == [(2,)])
+
+
+def test_the_log_of_a_template_is_written_and_said_to_be_foreign(
+    server18: Server, database: Database, other: Database, serve: Serve
+) -> None:
+    name = f"{other.name}_copy"
+    server18.psql(f"CREATE DATABASE {name} TEMPLATE {other.name}")
+    try:
+        proxy = serve()
+        with psycopg.connect(proxy.url(database=name), autocommit=True) as writer:
+            assert writer.execute("UPDATE t SET v = 'b'").rowcount == 1
+            eventually(lambda: "log_of_another_database" in str(proxy.serving.events()))
+        refused = proxy.cli("undo", "--database", name, "--from", "00:00", "--yes", check=False)
+        assert (refused.returncode, "another cluster or database" in refused.stderr) == (1, True)
+    finally:
+        server18.psql(f"DROP DATABASE {name} WITH (FORCE)")

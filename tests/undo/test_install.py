@@ -13,6 +13,7 @@ from fix_postgres import Database, Server
 
 from proxy.demo.cluster import Account, free_port
 from undo import install as module
+from undo.doctor import examine
 from undo.errors import ForeignLog, NotPossible
 from undo.install import (
     InstallBusy,
@@ -328,6 +329,7 @@ async def test_log_of_a_dump_is_foreign(
         assert await there.fetchval("SELECT count(*) FROM hotrollback.change") == 1
         with pytest.raises(ForeignLog):
             await install(there)
+        assert ("refuse", "origin") in [(f.level, f.subject) for f in await examine(there)]
         await there.execute("UPDATE hotrollback.meta SET system_identifier = 1, database = 1")
         with pytest.raises(ForeignLog):
             await install(there)
