@@ -43,10 +43,11 @@ def _analyse(text: bytes, standard_conforming_strings: bool) -> Analysis:  # noq
     except UnbalancedError:
         return Analysis((opaque(0, len(text)),), "brackets do not match")
     source = Source(text, tokens, words, close)
-    return Analysis(tuple(_statement(source, first, stop) for first, stop in ranges))
+    standard = standard_conforming_strings
+    return Analysis(tuple(_statement(source, first, stop, standard) for first, stop in ranges))
 
 
-def _statement(source: Source, first: int, stop: int) -> Statement:
+def _statement(source: Source, first: int, stop: int, standard_strings: bool) -> Statement:  # noqa: FBT001
     statement = read(source, first, stop)
     group = statement.kind.group
     if group in _UNMARKED:
@@ -55,7 +56,9 @@ def _statement(source: Source, first: int, stop: int) -> Statement:
     key = folded(shape(source.text, tokens)[0])
     statement.fingerprint = digest(key)
     if group is Group.ROW_WRITER and statement.understood:
-        statement.agreed = agreed(statement, source.text, tokens, key)
+        statement.agreed = agreed(
+            statement, source.text, tokens, key, standard_strings=standard_strings
+        )
     return statement
 
 

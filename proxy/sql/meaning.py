@@ -203,8 +203,18 @@ def same_places(text: bytes, tokens: Sequence[Token]) -> bool:
     return ours == theirs
 
 
-def agreed(statement: Statement, text: bytes, tokens: Sequence[Token], key: bytes) -> bool:
-    """`tokens` are those of the statement, `key` its folded shape."""
+def agreed(
+    statement: Statement,
+    text: bytes,
+    tokens: Sequence[Token],
+    key: bytes,
+    *,
+    standard_strings: bool,
+) -> bool:
+    """`tokens` are those of the statement, `key` its folded shape. Values make a difference only
+    where a backslash escapes in plain constants, which is nothing that sqlglot would know."""
+    if not standard_strings and text.find(b"\\", tokens[0].start, tokens[-1].end) != -1:
+        return _agreed(statement, text, tokens, key)
     answer = _answers.get(key)
     if answer is None:
         answer = _agreed(statement, text, tokens, key)

@@ -87,6 +87,12 @@ def test_a_constant_that_ends_elsewhere_is_no_agreement():
     assert not statement.agreed
 
 
+def test_a_doubt_about_backslashes_is_not_remembered_for_the_shape():
+    assert not analyse(rb"UPDATE doubt_test SET a = 'x\''", False).statements[0].agreed  # noqa: FBT003
+    assert one(b"UPDATE doubt_test SET a = 'plain'").agreed
+    assert not analyse(rb"UPDATE doubt_test SET a = 'y\''", False).statements[0].agreed  # noqa: FBT003
+
+
 def test_an_answer_holds_for_all_statements_of_a_shape(monkeypatch):
     asked = []
     real = meaning.meaning
