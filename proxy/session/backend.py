@@ -12,6 +12,7 @@ from proxy.session.outstanding import (
     DESCRIBE,
     EXECUTE,
     FUNCTION,
+    PARSE,
     QUERY,
     SYNC,
     Action,
@@ -221,6 +222,8 @@ def _question_failed(session: "Session", asked: Asked, fields: repair.Fields) ->
 
 def _notice(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
     slot = session.head
+    if slot is not None and slot.kind == PARSE and slot.action is Action.SWALLOW:
+        return b""  # the client's own text gives it, too
     if slot is None or (slot.parts is None and slot.back is None):
         return None
     slot.emitted = True

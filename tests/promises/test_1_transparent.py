@@ -80,6 +80,7 @@ SESSIONS = {
         "update par set a = 2", "delete from par", "update only par set a = 3",
         "with recursive r as (select 1) merge into t using r on false when not matched then do nothing",
     ],
+    "backslashes": ["set standard_conforming_strings = off", "update t set v = 'back\\\\slash' where id = 1 returning v"],
     "notices": ["insert into loud values (1), (2)", "update loud set a = 3 returning a", "insert into loud values (1, 2)"],
     "names": [
         "set search_path = s, public", "insert into t values (2) returning *", "set search_path = public; delete from t where id = 2",
