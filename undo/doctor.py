@@ -225,7 +225,8 @@ async def log_state(db: Database) -> Sequence[Finding]:
             Finding(
                 "warn",
                 "partitions",
-                "the log has partitions for less than a week: without one, writes fail",
+                "the log has partitions for less than a week: what comes after them is kept"
+                " together, and cannot be dropped day by day",
                 "run install, and see why the proxy's upkeep does not",
             )
         )

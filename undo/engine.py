@@ -233,15 +233,17 @@ async def _nothing_left(db: Database, report: Report, xids: set[int]) -> Report:
 
 
 def _stopped_by_gaps(report: Report, gaps: tuple[Gap, ...]) -> Report:
+    found = "1 gap" if len(gaps) == 1 else f"{len(gaps)} gaps"
     told = (
-        f"{len(gaps)} gaps in the selection: what was not recorded would not be undone. Nothing was"
-        " changed. ACCEPT GAPS (--accept-gaps) undoes the rest"
+        f"{found} in the selection: what was not recorded would not be undone. Nothing was changed."
+        " ACCEPT GAPS (--accept-gaps) undoes the rest"
     )
     return replace(report, outcome=Outcome.GAPS, gaps=gaps).with_message(told)
 
 
 def _stopped_by_conflicts(report: Report) -> Report:
-    told = f"{len(report.conflicts)} conflicts. Nothing was changed"
+    found = len(report.conflicts)
+    told = f"{found} conflict{'s' if found > 1 else ''}. Nothing was changed"
     return replace(report, outcome=Outcome.CONFLICTS).with_message(told)
 
 

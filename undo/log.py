@@ -46,6 +46,7 @@ TABLE_TRIGGERS: Final = (CAPTURE_TRIGGER, TRUNCATE_TRIGGER)
 FULL_TRIGGER: Final = "hotrollback_full"  # on a partition of the log
 EVENT_TRIGGERS: Final = ("hotrollback_ddl", "hotrollback_drop")
 PARTITION_PREFIX: Final = "change_"
+LATER: Final = "change_later"  # the partition of all days that have none of their own yet
 
 # Taken by install, uninstall and upkeep; held shared by a proxy that serves the database.
 LOCK_INSTALL: Final = 0x686F74726F6C6C01

@@ -3,7 +3,8 @@
 Upkeep never queues writers: a partition is made as a plain table and attached, and detached
 concurrently before it is dropped. There is no default partition, since every ATTACH would lock it.
 A partition is a day, named by its date (UTC), so that one that was made and not attached, or
-detached and not dropped, is known for what it is.
+detached and not dropped, is known for what it is. One more, `later`, has all days behind those: if
+nobody does the upkeep, capture triggers must not fail their tables' writers two weeks after.
 
 A log that is too big loses its oldest days. Where only today is left the log is full: what is
 written until tomorrow is counted and not kept, and leaves a gap (`log_full`); nobody has to wait.
@@ -14,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from undo.database import Database
-from undo.log import CHANGE, FULL_TRIGGER, LOCK_INSTALL, PARTITION_PREFIX, SCHEMA
+from undo.log import CHANGE, FULL_TRIGGER, LATER, LOCK_INSTALL, PARTITION_PREFIX, SCHEMA
 from undo.triggers import attach, locked, needs, sweep
 
 DAYS_AHEAD: Final = 14
@@ -98,34 +99,95 @@ def days(now: datetime, ahead: int) -> tuple[date, ...]:
 async def ensure_partitions(db: Database, ahead: int = DAYS_AHEAD) -> tuple[str, ...]:
     """Make what is missing of today's partition and those of the days to come."""
     now = await db.fetchval("SELECT pg_catalog.clock_timestamp()")
+    today = now.astimezone(UTC).date()
+    later = await _later(db)
+    lines = []
+    if later is not None and later.attached and later.begins <= today:
+        lines.append(await _close_later(db, later.begins, today))
+        later = await _later(db)
     there = {partition.begins: partition for partition in await partitions(db)}
-    made, lines = [], []
-    for day in days(now, ahead):
-        if day in there and there[day].attached:
-            continue
+    missing = [day for day in days(now, ahead) if day not in there or not there[day].attached]
+    if today in there and there[today].attached:
+        # An earlier day that is not there now belongs to today's, or was never needed.
+        missing = [day for day in missing if day > today]
+    wanted = days(now, ahead)[-1] + _DAY
+    if later is not None and later.attached and later.begins < wanted:
+        why = await _detach(db, LATER, pending=later.pending)
+        if why is not None:
+            return (*lines, f"partition {LATER} could not be detached yet: {why}")
+    made = []
+    for day in missing:
         name = f"{PARTITION_PREFIX}{day:%Y%m%d}"
-        if day not in there:
-            await db.execute(
-                f"CREATE TABLE {SCHEMA}.{name} (LIKE {CHANGE}"
-                " INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
-            )
-        why = await _attach_partition(db, name, day)
+        why = await _attach_partition(db, name, day, day + _DAY, make=day not in there)
         if why is None:
             made.append(day)
         else:
             lines.append(why)
     if made:
         lines.insert(0, f"made {len(made)} partitions, for {made[0]} to {made[-1]}")
+    if later is None or not later.attached or later.begins < wanted:
+        why = await _attach_partition(db, LATER, wanted, None, make=later is None)
+        lines += [why] if why is not None else []
     return tuple(lines)
 
 
-async def _attach_partition(db: Database, name: str, begins: date) -> str | None:
+async def _attach_partition(
+    db: Database, name: str, begins: date, ends: date | None, *, make: bool
+) -> str | None:
+    if make:
+        await db.execute(
+            f"CREATE TABLE {SCHEMA}.{name} (LIKE {CHANGE}"
+            " INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"
+        )
+    end = "MAXVALUE" if ends is None else f"'{ends} 00:00:00+00'"
     attach_it = (
         f"ALTER TABLE {CHANGE} ATTACH PARTITION {SCHEMA}.{name}"
-        f" FOR VALUES FROM ('{begins} 00:00:00+00') TO ('{begins + _DAY} 00:00:00+00')"
+        f" FOR VALUES FROM ('{begins} 00:00:00+00') TO ({end})"
     )
     _, why = await locked(db, attach_it, lock_timeout_ms=_LOCK_TIMEOUT_MS)
     return f"partition {name} could not be attached yet: {why}" if why else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Later:
+    begins: date
+    attached: bool
+    pending: bool
+
+
+async def _later(db: Database) -> _Later | None:
+    row = await db.fetchrow(
+        """
+        SELECT i.inhrelid IS NOT NULL AS attached, COALESCE(i.inhdetachpending, false) AS pending,
+               (pg_catalog.regexp_match(
+                   pg_catalog.pg_get_expr(c.relpartbound, c.oid), 'FROM \\(''([^'']+)''\\)'))[1]
+                   ::pg_catalog.timestamptz AS begins
+          FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid
+         WHERE c.relnamespace = 'hotrollback'::pg_catalog.regnamespace AND c.relname = $1
+        """,
+        LATER,
+    )
+    if row is None:
+        return None
+    begins = row["begins"] or datetime.max.replace(tzinfo=UTC)
+    return _Later(begins.astimezone(UTC).date(), row["attached"], row["pending"])
+
+
+async def _close_later(db: Database, begins: date, today: date) -> str:
+    """Nobody has made partitions for so long that today's rows are in this one: it becomes today's,
+    and there is no moment in which a row could not be written."""
+    name = f"{PARTITION_PREFIX}{today:%Y%m%d}"
+    close = (
+        f"DO $$ BEGIN DROP TABLE IF EXISTS {SCHEMA}.{name};"
+        f" ALTER TABLE {CHANGE} DETACH PARTITION {SCHEMA}.{LATER};"
+        f" ALTER TABLE {SCHEMA}.{LATER} RENAME TO {name};"
+        f" ALTER TABLE {CHANGE} ATTACH PARTITION {SCHEMA}.{name} FOR VALUES"
+        f" FROM ('{begins} 00:00:00+00') TO ('{today + _DAY} 00:00:00+00'); END $$"
+    )
+    _, why = await locked(db, close, lock_timeout_ms=_LOCK_TIMEOUT_MS)
+    if why is not None:
+        return f"partition {LATER}, which is in use, could not be closed yet: {why}"
+    return f"partition {LATER} was in use since {begins}, and is today's now"
 
 
 def expired(
@@ -207,14 +269,19 @@ async def _drop(db: Database, partition: Partition) -> tuple[str, bool]:
     """What was done, and whether it is gone."""
     name = f"{SCHEMA}.{partition.name}"
     if partition.attached:
-        how = "FINALIZE" if partition.pending else "CONCURRENTLY"
-        why = await _alone(db, f"ALTER TABLE {CHANGE} DETACH PARTITION {name} {how}")
+        why = await _detach(db, partition.name, pending=partition.pending)
         if why is not None:
             return f"partition {partition.name} could not be detached yet: {why}", False
     _, why = await locked(db, f"DROP TABLE {name}", lock_timeout_ms=_LOCK_TIMEOUT_MS)
     if why is not None:
         return f"partition {partition.name} could not be dropped yet: {why}", False
     return f"dropped partition {partition.name} ({partition.size} bytes)", True
+
+
+async def _detach(db: Database, name: str, *, pending: bool) -> str | None:
+    """Without a lock that writers would wait for; why it could not be done now."""
+    how = "FINALIZE" if pending else "CONCURRENTLY"
+    return await _alone(db, f"ALTER TABLE {CHANGE} DETACH PARTITION {SCHEMA}.{name} {how}")
 
 
 async def _alone(db: Database, command: str) -> str | None:

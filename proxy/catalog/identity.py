@@ -23,9 +23,10 @@ SELECT pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid,
                      JOIN pg_catalog.pg_inherits i ON i.inhrelid OPERATOR(pg_catalog.=) c.oid
                     WHERE i.inhparent OPERATOR(pg_catalog.=) l.change AND NOT i.inhdetachpending
                       AND c.relnamespace OPERATOR(pg_catalog.=) l.schema
-                      AND c.relname OPERATOR(pg_catalog.=) (pg_catalog.concat('change_',
+                      AND c.relname IN ((pg_catalog.concat('change_',
                           pg_catalog.to_char(pg_catalog.timezone('UTC',
-                          pg_catalog.clock_timestamp()), 'YYYYMMDD')))::pg_catalog.name),
+                          pg_catalog.clock_timestamp()), 'YYYYMMDD')))::pg_catalog.name,
+                          'change_later')),
        CASE WHEN pg_catalog.has_sequence_privilege(l.epoch, 'SELECT')
             THEN pg_catalog.pg_sequence_last_value(l.epoch) END
   FROM (SELECT (SELECT n.oid FROM pg_catalog.pg_namespace n

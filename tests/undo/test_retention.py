@@ -76,6 +76,64 @@ async def test_two_weeks_are_made_ahead(log: asyncpg.Connection) -> None:
     assert await ensure_partitions(log) == ()
 
 
+async def bounds(log: asyncpg.Connection) -> dict[str, str]:
+    rows = await log.fetch(
+        "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) AS bounds FROM pg_inherits i"
+        " JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'hotrollback.change'::regclass"
+    )
+    return {row["relname"]: row["bounds"] for row in rows}
+
+
+async def test_without_upkeep_writes_go_on(log: asyncpg.Connection) -> None:
+    """A capture trigger outlives the proxy."""
+    later = (await bounds(log))["change_later"]
+    assert later.startswith(f"FOR VALUES FROM ('{TODAY + (DAYS_AHEAD + 1) * DAY} 00:00:00+00')")
+    await log.execute(
+        "INSERT INTO hotrollback.change (at, relid, op) VALUES (now() + interval '5 years', 1, 'I')"
+    )
+
+
+async def test_later_days_move_on(log: asyncpg.Connection, connect: Connect) -> None:
+    """Tomorrow one more day is made; writers do not wait for it, and it waits for no writer long."""
+    writer = await connect("app")
+    await ensure_partitions(log, DAYS_AHEAD + 2)
+    assert (await bounds(log))["change_later"].startswith(
+        f"FOR VALUES FROM ('{TODAY + (DAYS_AHEAD + 3) * DAY} 00:00:00+00')"
+    )
+    await writer.execute("BEGIN; INSERT INTO hotrollback.change (relid, op) VALUES (1, 'I')")
+    (line,) = await ensure_partitions(log, DAYS_AHEAD + 3)
+    assert line.startswith("partition change_later could not be detached yet")
+    await writer.execute("INSERT INTO hotrollback.change (relid, op) VALUES (1, 'I'); COMMIT")
+    (line,) = await ensure_partitions(log, DAYS_AHEAD + 3)
+    assert line.startswith("made 1 partitions")
+    assert (await bounds(log))["change_later"].startswith(
+        f"FOR VALUES FROM ('{TODAY + (DAYS_AHEAD + 4) * DAY} 00:00:00+00')"
+    )
+    assert await ensure_partitions(log, DAYS_AHEAD + 3) == ()
+
+
+async def test_upkeep_that_comes_late(log: asyncpg.Connection) -> None:
+    """Today's rows are in the partition of later days: it becomes today's, with what is in it."""
+    for partition in await partitions(log):
+        await log.execute(f"DROP TABLE hotrollback.{partition.name}")
+    await log.execute(
+        "ALTER TABLE hotrollback.change DETACH PARTITION hotrollback.change_later;"
+        "ALTER TABLE hotrollback.change ATTACH PARTITION hotrollback.change_later"
+        f" FOR VALUES FROM ('{TODAY - 3 * DAY} 00:00:00+00') TO (MAXVALUE);"
+        "INSERT INTO hotrollback.change (at, relid, op)"
+        " VALUES (now() - interval '2 days', 1, 'I'), (now(), 2, 'I')"
+    )
+    lines = await ensure_partitions(log)
+    assert "change_later was in use" in " ".join(lines)
+    there = await bounds(log)
+    assert there[f"change_{TODAY:%Y%m%d}"] == (
+        f"FOR VALUES FROM ('{TODAY - 3 * DAY} 00:00:00+00') TO ('{TODAY + DAY} 00:00:00+00')"
+    )
+    assert len(there) == DAYS_AHEAD + 2
+    assert await log.fetchval("SELECT count(*) FROM hotrollback.change") == 2
+    assert await ensure_partitions(log) == ()
+
+
 async def test_rows_go_to_their_day(log: asyncpg.Connection) -> None:
     await with_past(log, 1)
     await log.execute(
