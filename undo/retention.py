@@ -127,7 +127,10 @@ async def ensure_partitions(db: Database, ahead: int = DAYS_AHEAD) -> tuple[str,
         lines.insert(0, f"made {len(made)} partitions, for {made[0]} to {made[-1]}")
     if later is None or not later.attached or later.begins < wanted:
         why = await _attach_partition(db, LATER, wanted, None, make=later is None)
-        lines += [why] if why is not None else []
+        if why is not None:
+            lines.append(why)
+        elif later is None and not made:
+            lines.append(f"made partition {LATER}, for what comes after {wanted - _DAY}")
     return tuple(lines)
 
 
