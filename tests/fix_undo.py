@@ -57,3 +57,17 @@ class Ground:
 @pytest.fixture
 async def ground(database: Database, connect: Connect) -> Ground:
     return Ground(database, connect, await connect())
+
+
+TWO_TABLES = (
+    "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT g, 0 FROM generate_series(1, 9) g;"
+    "CREATE TABLE s (id int PRIMARY KEY, v int); INSERT INTO s SELECT g, 0 FROM generate_series(1, 9) g;"
+    "GRANT ALL ON t, s TO app"
+)
+
+
+async def changed(ground: Ground) -> tuple[list[int], list[int]]:
+    """The rows of t and s that are not as they were."""
+    left = [row[0] for row in await ground.rows("SELECT id FROM t WHERE v <> 0 ORDER BY id")]
+    right = [row[0] for row in await ground.rows("SELECT id FROM s WHERE v <> 0 ORDER BY id")]
+    return left, right

@@ -30,6 +30,7 @@ from undo.stages import select
 from undo.stages.apply import Planned, apply, plan
 from undo.stages.describe import describe
 from undo.stages.fold import duplicates
+from undo.stages.gaps import gaps_of
 from undo.stages.load import match, summarize
 from undo.stages.record import keep_report, record
 from undo.stages.resolve import Resolved, resolve_all
@@ -139,7 +140,7 @@ async def _attempt(
     report = Report(Outcome.DONE, selected_transactions=len({change.xid for change in live}))
     if changes and not live:
         raise _RolledBack(await _nothing_left(db, report, {change.xid for change in changes}))
-    gaps = await select.gaps(db, chosen)
+    gaps = await gaps_of(db, chosen)
     if gaps and not request.accept_gaps:
         raise _RolledBack(_stopped_by_gaps(report, gaps))
     report = replace(report, gaps=gaps)

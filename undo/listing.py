@@ -14,7 +14,8 @@ from undo.database import Database
 from undo.errors import BadFilter, NotInstalled
 from undo.filters import Condition
 from undo.request import Selection
-from undo.stages.select import SESSION_OF, STALE, Chosen, resolve
+from undo.stages.gaps import STALE
+from undo.stages.select import SESSION_OF, Chosen, resolve
 
 
 @dataclass(frozen=True, slots=True)

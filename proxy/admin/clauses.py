@@ -61,8 +61,16 @@ RESTORE_POINT: Final = _clause(
     "all that came after this restore point",
     flag="--restore-point",
 )
-TABLE: Final = _clause("TABLE", "tables", values.TABLES, "t", "rows of these tables")
-ROLE: Final = _clause("ROLE", "role", values.TEXT, "r", "written by this role")
+TABLE: Final = _clause(
+    "TABLE",
+    "tables",
+    values.TABLES,
+    "t",
+    "rows of these tables, and what cascades and triggers wrote because of them",
+)
+ROLE: Final = _clause(
+    "ROLE", "role", values.TEXT, "r", "written by this role, and what its statements set off"
+)
 APPLICATION: Final = _clause(
     "APPLICATION", "application", values.TEXT, "a", "of sessions with this application_name"
 )

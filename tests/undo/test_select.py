@@ -5,25 +5,10 @@ from datetime import UTC, datetime
 
 import asyncpg
 import pytest
-from fix_undo import BAD, Ground
+from fix_undo import BAD, TWO_TABLES, Ground, changed
 
 from undo import errors
-from undo.engine import run
-from undo.model import Kind, Outcome
-from undo.request import Selection, UndoRequest
-
-TABLES = (
-    "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT g, 0 FROM generate_series(1, 9) g;"
-    "CREATE TABLE s (id int PRIMARY KEY, v int); INSERT INTO s SELECT g, 0 FROM generate_series(1, 9) g;"
-    "GRANT ALL ON t, s TO app"
-)
-
-
-async def changed(ground: Ground) -> tuple[list[int], list[int]]:
-    """The rows of t and s that are not as they were."""
-    left = [row[0] for row in await ground.rows("SELECT id FROM t WHERE v <> 0 ORDER BY id")]
-    right = [row[0] for row in await ground.rows("SELECT id FROM s WHERE v <> 0 ORDER BY id")]
-    return left, right
+from undo.model import Outcome
 
 
 async def xid_of(ground: Ground, table: str, key: int) -> int:
@@ -38,7 +23,7 @@ async def xid_of(ground: Ground, table: str, key: int) -> int:
 
 async def test_by_tag(ground: Ground) -> None:
     """Rows that were written under the tag, not whole transactions."""
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     await ground.write("UPDATE t SET v = 1 WHERE id = 1", tag="other")
     await ground.write("UPDATE t SET v = 1 WHERE id = 9", tag="")
     await ground.write(
@@ -53,7 +38,7 @@ async def test_by_tag(ground: Ground) -> None:
 
 
 async def test_by_transactions(ground: Ground) -> None:
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     await ground.write(
         "BEGIN; UPDATE t SET v = 1 WHERE id = 1; UPDATE s SET v = 1 WHERE id = 1; COMMIT"
     )
@@ -66,7 +51,7 @@ async def test_by_transactions(ground: Ground) -> None:
 
 async def test_by_time(ground: Ground) -> None:
     """A transaction is inside when its last record is."""
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     slow = await ground.connect()
     await slow.execute("BEGIN; UPDATE t SET v = 1 WHERE id = 1")
     await ground.write("UPDATE t SET v = 1 WHERE id = 2")
@@ -83,7 +68,7 @@ async def test_by_time(ground: Ground) -> None:
 
 async def test_by_restore_point(ground: Ground) -> None:
     """What was not committed when it was made came after it, also what was begun before."""
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     await ground.write("UPDATE t SET v = 1 WHERE id = 1")
     slow = await ground.connect()
     await slow.execute("BEGIN; UPDATE t SET v = 1 WHERE id = 2")
@@ -96,7 +81,7 @@ async def test_by_restore_point(ground: Ground) -> None:
 
 async def test_by_session_and_application(ground: Ground) -> None:
     """A pid that is used again is another session."""
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     one = await ground.connect()
     two = await ground.connect()
     for name, connection in (("one", one), ("two", two)):
@@ -133,7 +118,7 @@ async def test_by_session_and_application(ground: Ground) -> None:
 
 
 async def test_role_and_table_combine_with_the_rest(ground: Ground) -> None:
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     await ground.write("UPDATE t SET v = 1 WHERE id = 1; UPDATE s SET v = 1 WHERE id = 1")
     await ground.write(
         "UPDATE t SET v = 1 WHERE id = 2; UPDATE s SET v = 1 WHERE id = 2", user="app"
@@ -146,10 +131,51 @@ async def test_role_and_table_combine_with_the_rest(ground: Ground) -> None:
     assert await changed(ground) == ([], [])
 
 
+async def test_what_a_statement_set_off_follows_it(ground: Ground) -> None:
+    """Cascades and triggers of a table that is named; not the reverse."""
+    await ground.given(
+        "CREATE TABLE p (id int PRIMARY KEY);"
+        "CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p ON DELETE CASCADE);"
+        "CREATE TABLE g (id int PRIMARY KEY, c int REFERENCES c ON DELETE SET NULL);"
+        "CREATE TABLE audit (k int);"
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
+        " $$ BEGIN INSERT INTO audit VALUES (OLD.id); RETURN NULL; END $$;"
+        "INSERT INTO p VALUES (1), (2); INSERT INTO c VALUES (1, 1), (2, 2);"
+        "INSERT INTO g VALUES (1, 1), (2, 2);"
+        "GRANT ALL ON p, c, g TO app"
+    )
+
+    async def state() -> list[list[tuple]]:
+        return [await ground.rows(f"SELECT * FROM {t} ORDER BY 1") for t in "pcg"]
+
+    before = await state()
+    await ground.write(
+        "SET hotrollback.statement = '41'; DELETE FROM p WHERE id = 1;"
+        "SET hotrollback.statement = '42'; DELETE FROM g WHERE id = 2"
+    )
+    await ground.undo(policy="skip", tables=("g",))
+    assert await state() == [[(2,)], [(2, 2)], [(1, None), (2, 2)]]
+    await ground.undo(tables=("p",))
+    assert await state() == before
+
+    await ground.db.execute("CREATE TRIGGER t AFTER DELETE ON p FOR EACH ROW EXECUTE FUNCTION f()")
+    await ground.write("SET hotrollback.statement = '43'; DELETE FROM p WHERE id = 2", user="app")
+    assert await ground.rows("SELECT k FROM audit") == [(2,)]
+    preview = await ground.preview(tables=("audit",))
+    assert [table.relation for table in preview.tables] == ["public.audit"]
+    await ground.undo(role="app")
+    assert await state() == before
+    assert await ground.rows("SELECT k FROM audit") == []
+    await ground.redo()
+    await ground.undo(tables=("p",))
+    assert await state() == before
+    assert await ground.rows("SELECT k FROM audit") == []
+
+
 async def test_tables_by_name(ground: Ground) -> None:
     """With partitions; and a bare name that means several tables is asked back."""
     await ground.given(
-        TABLES + '; CREATE SCHEMA "O dd"; CREATE TABLE "O dd"."s" (id int PRIMARY KEY, v int);'
+        TWO_TABLES + '; CREATE SCHEMA "O dd"; CREATE TABLE "O dd"."s" (id int PRIMARY KEY, v int);'
         'INSERT INTO "O dd".s VALUES (1, 0); CREATE TABLE "O dd"."P q" (k int) PARTITION BY LIST (k);'
         'CREATE TABLE "O dd".p1 PARTITION OF "O dd"."P q" DEFAULT'
     )
@@ -190,7 +216,7 @@ async def test_tables_by_name(ground: Ground) -> None:
     ],
 )
 async def test_unknown_names_are_said(ground: Ground, selectors: dict, error: type) -> None:
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     await ground.write("UPDATE t SET v = 1")
     now = await ground.dump()
     with pytest.raises(error):
@@ -199,94 +225,13 @@ async def test_unknown_names_are_said(ground: Ground, selectors: dict, error: ty
 
 
 async def test_an_unknown_policy(ground: Ground) -> None:
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     with pytest.raises(errors.UnknownPolicy, match="abort, skip, force"):
         await ground.undo(policy="hope")
 
 
-async def test_gaps_stop_an_undo_unless_they_are_accepted(ground: Ground) -> None:
-    await ground.given(TABLES)
-    await ground.write(
-        "BEGIN; UPDATE t SET v = 1 WHERE id = 1;"
-        "INSERT INTO hotrollback.gap (relid, reason, statement)"
-        " VALUES ('s'::regclass, 'copy', 'COPY s FROM STDIN'); COMMIT"
-    )
-    await ground.write("INSERT INTO hotrollback.gap (reason) VALUES ('function')", tag="gap only")
-    report = await ground.undo()
-    assert report.outcome == Outcome.GAPS
-    (gap,) = report.gaps
-    assert (gap.reason, gap.relation, gap.tag, gap.role, gap.statement) == (
-        *("copy", "public.s", BAD, "postgres", "COPY s FROM STDIN"),
-    )
-    assert await changed(ground) == ([1], [])
-    # Another table's gap is not in the way; one of unknown table is.
-    assert (await ground.preview(tag=BAD, tables=("t",))).outcome == Outcome.PREVIEW
-    assert (await ground.undo(tag="gap only")).outcome == Outcome.GAPS
-    assert (await ground.preview(tag="gap only", tables=("t",))).outcome == Outcome.GAPS
-
-
-async def test_records_of_a_table_that_had_just_changed_are_gaps(ground: Ground) -> None:
-    await ground.given(TABLES)
-    await ground.write("UPDATE t SET v = 1 WHERE id < 3")
-    await ground.db.execute("UPDATE hotrollback.change SET stale = true WHERE after ->> 'id' = '1'")
-    report = await ground.undo()
-    assert report.outcome == Outcome.GAPS
-    assert [(g.reason, g.relation) for g in report.gaps] == [("stale_catalog", "public.t")]
-
-
-async def test_a_stale_record_beside_an_exact_one_is_no_gap(ground: Ground) -> None:
-    """The trigger was attached between the look at the table and the write."""
-    await ground.given(TABLES)
-    await ground.write(
-        "BEGIN; UPDATE t SET v = 1 WHERE id = 1; INSERT INTO hotrollback.change"
-        " (relid, op, old_tid, new_tid, stale, before, after)"
-        " SELECT tableoid, 'U', '(0,1)', ctid, true, '{}', '{}' FROM t WHERE id = 1; COMMIT"
-    )
-    report = await ground.undo()
-    assert (report.outcome, report.gaps) == (Outcome.DONE, ())
-    assert await changed(ground) == ([], [])
-
-
-async def test_gaps_that_their_transaction_could_not_hold(ground: Ground) -> None:
-    """They have no tag, and count for every tag of their session."""
-    await ground.given(TABLES)
-    one = await ground.connect(server_settings={"hotrollback.tag": BAD})
-    await one.execute("UPDATE t SET v = 1 WHERE id = 1")
-    await ground.write("UPDATE t SET v = 1 WHERE id = 2", tag="other")
-    await ground.db.execute(
-        "INSERT INTO hotrollback.session (pid, started, role, proxy) SELECT pid, backend_start,"
-        " 'postgres', 'test' FROM pg_stat_activity WHERE pid = $1",
-        one.get_server_pid(),
-    )
-    await ground.db.execute(
-        "INSERT INTO hotrollback.gap (pid, reason, apart) VALUES ($1, 'log_unavailable', true)",
-        one.get_server_pid(),
-    )
-    assert (await ground.preview(tag="other")).outcome == Outcome.PREVIEW
-    report = await ground.undo()
-    assert [gap.reason for gap in report.gaps] == ["log_unavailable"]
-    assert report.outcome == Outcome.GAPS
-
-
-async def test_rows_that_were_written_when_the_log_was_full(ground: Ground) -> None:
-    await ground.given(TABLES)
-    await ground.write("UPDATE t SET v = 1 WHERE id < 3")
-    await ground.write("UPDATE t SET v = 2 WHERE id IN (2, 3)")
-    await ground.db.execute(
-        "UPDATE hotrollback.change SET op = '-', key = NULL, before = NULL, after = NULL"
-        " WHERE after ->> 'v' = '2';"
-        "INSERT INTO hotrollback.gap (relid, reason, tag) VALUES ('t'::regclass, 'log_full', 'bad')"
-    )
-    assert (await ground.undo()).outcome == Outcome.GAPS
-    request = UndoRequest(Selection(tag=BAD), policy="skip", accept_gaps=True)
-    report = await run(ground.db, request)
-    assert (report.outcome, len(report.gaps)) == (Outcome.DONE, 1)
-    assert [(c.key, c.kind) for c in report.conflicts] == [("id=2", Kind.CHANGED)]
-    assert await changed(ground) == ([2, 3], [])
-
-
 async def test_what_was_undone_is_out_of_every_selection(ground: Ground) -> None:
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     await ground.write("UPDATE t SET v = 1 WHERE id = 1")
     first = await ground.undo()
     again = await ground.undo()
@@ -299,7 +244,7 @@ async def test_what_was_undone_is_out_of_every_selection(ground: Ground) -> None
 
 
 async def test_the_rows_of_an_undo_are_selected_only_by_its_id(ground: Ground) -> None:
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     start = await ground.db.fetchval("SELECT clock_timestamp()")
     await ground.write("UPDATE t SET v = 1 WHERE id = 1")
     undo = await ground.undo()
@@ -319,7 +264,7 @@ async def test_the_rows_of_an_undo_are_selected_only_by_its_id(ground: Ground) -
 
 
 async def test_an_undo_that_had_nothing_to_change_can_be_redone(ground: Ground) -> None:
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     await ground.write("UPDATE t SET v = 0 WHERE id = 1")
     undo = await ground.undo()
     assert (undo.outcome, undo.tables) == (Outcome.DONE, ())
@@ -329,7 +274,7 @@ async def test_an_undo_that_had_nothing_to_change_can_be_redone(ground: Ground) 
 
 
 async def test_later_changes_that_were_undone_are_not_in_the_way(ground: Ground) -> None:
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     await ground.write("UPDATE t SET v = 1 WHERE id = 1")
     await ground.write("UPDATE t SET v = 2 WHERE id = 1", tag="later")
     assert (await ground.undo()).outcome == Outcome.CONFLICTS
@@ -339,7 +284,7 @@ async def test_later_changes_that_were_undone_are_not_in_the_way(ground: Ground)
 
 
 async def test_nothing_recorded_is_said(ground: Ground) -> None:
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     report = await ground.undo(tables=("t",))
     assert (report.outcome, report.message) == (
         Outcome.NOTHING,
@@ -348,7 +293,7 @@ async def test_nothing_recorded_is_said(ground: Ground) -> None:
 
 
 async def test_a_log_from_elsewhere_is_refused(ground: Ground) -> None:
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     await ground.write("UPDATE t SET v = 1")
     await ground.db.execute("UPDATE hotrollback.meta SET system_identifier = 42")
     with pytest.raises(errors.ForeignLog, match="42"):
@@ -361,7 +306,7 @@ async def test_a_database_without_the_log(ground: Ground) -> None:
 
 
 async def test_an_undo_that_is_cut_off_leaves_nothing(ground: Ground) -> None:
-    await ground.given(TABLES)
+    await ground.given(TWO_TABLES)
     await ground.write("UPDATE t SET v = 1")
     holder = await ground.connect()
     await holder.execute("BEGIN; SELECT * FROM t WHERE id = 9 FOR UPDATE")

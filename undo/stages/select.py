@@ -1,5 +1,5 @@
 """From a selection as an operator names it to conditions on the log: names are looked up, unknown
-ones refused, and the gaps inside of it listed.
+ones refused.
 
 Tag, role and table select rows; session, transactions, times, restore point and application select
 whole transactions. A window of time is settled here once: what commits later is outside of it.
@@ -22,7 +22,6 @@ from undo.errors import (
     UnknownTransaction,
     UnknownUndo,
 )
-from undo.model import Gap
 from undo.request import Selection
 
 # The session that a row of the log (alias c) belongs to: a pid alone is used again.
@@ -31,14 +30,6 @@ SESSION_OF: Final = """(
       FROM hotrollback.session s
      WHERE s.pid = c.pid AND s.started <= c.at AND (s.ended IS NULL OR s.ended >= c.at)
      ORDER BY s.started DESC LIMIT 1)"""
-
-
-# A change (c) that was recorded when another session had just altered its table, so that its image
-# may lack a column, and that no trigger recorded as well.
-STALE: Final = """c.stale AND NOT EXISTS (
-    SELECT FROM hotrollback.change x
-     WHERE x.xid = c.xid AND x.relid = c.relid AND x.op = c.op AND x.stale IS NOT TRUE
-       AND x.old_tid IS NOT DISTINCT FROM c.old_tid AND x.new_tid IS NOT DISTINCT FROM c.new_tid)"""
 
 
 @dataclass(slots=True)
@@ -237,7 +228,10 @@ async def _role(db: Database, selection: Selection, chosen: Chosen) -> None:
     )
     if oid is None:
         raise UnknownRole(selection.role)
-    chosen.both(f"c.role = {chosen.given(oid)}::pg_catalog.int8::pg_catalog.oid")
+    given = f"{chosen.given(oid)}::pg_catalog.int8::pg_catalog.oid"
+    chosen.gaps.append(f"c.role = {given}")
+    # What its statements set off may have been written as an owner: by cascades, by trusted code.
+    chosen.changes.append(f"c.role = {given} OR (c.login = {given} AND {_of(f'w.role = {given}')})")
 
 
 async def _tables(db: Database, selection: Selection, chosen: Chosen) -> None:
@@ -247,10 +241,50 @@ async def _tables(db: Database, selection: Selection, chosen: Chosen) -> None:
     for name in selection.tables:
         relids |= await named(db, name)
     given = f"{chosen.given(sorted(relids))}::pg_catalog.oid[]"
-    chosen.changes.append(f"c.relid = ANY ({given}) OR c.new_relid = ANY ({given})")
+    named_ = f"c.relid = ANY ({given}) OR c.new_relid = ANY ({given})"
+    reach, anywhere = await db.fetchrow(_REACH, sorted(relids))
+    if reach or anywhere:
+        where = "true" if anywhere else f"c.relid = ANY ('{{{','.join(map(str, reach))}}}')"
+        named_ += f" OR ({where} AND {_of(f'w.relid = ANY ({given})')})"
+    chosen.changes.append(named_)
     # A gap whose table is not known may be in any of them.
     chosen.gaps.append(f"c.relid IS NULL OR c.relid = ANY ({given})")
 
+
+def _of(statement: str) -> str:
+    """Whether a change (c) belongs to a statement that made one like that (w): what cascades and
+    triggers write has its fingerprint."""
+    return (
+        "c.fingerprint IS NOT NULL AND (c.xid, c.fingerprint) IN (SELECT w.xid, w.fingerprint"
+        f" FROM hotrollback.change w WHERE w.fingerprint IS NOT NULL AND {statement})"
+    )
+
+
+# Tables that a foreign key's action writes when these are written, and whether a trigger or a rule
+# may write any other.
+_REACH: Final = """
+WITH RECURSIVE reach(oid) AS (
+    SELECT r FROM pg_catalog.unnest($1::pg_catalog.oid[]) r
+    UNION
+    SELECT n.oid
+      FROM reach r
+     CROSS JOIN LATERAL (
+           SELECT k.conrelid FROM pg_catalog.pg_constraint k
+            WHERE k.confrelid = r.oid AND k.contype = 'f'
+              AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))
+            UNION ALL
+           SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = r.oid) AS n(oid)
+)
+SELECT COALESCE(pg_catalog.array_agg(r.oid::pg_catalog.int8)
+                FILTER (WHERE r.oid <> ALL ($1::pg_catalog.oid[])), '{}') AS reach,
+       COALESCE(pg_catalog.bool_or(
+           EXISTS (SELECT FROM pg_catalog.pg_trigger t
+                    WHERE t.tgrelid = r.oid AND NOT t.tgisinternal
+                      AND t.tgname !~ '^hotrollback_')
+           OR EXISTS (SELECT FROM pg_catalog.pg_rewrite w
+                       WHERE w.ev_class = r.oid AND w.rulename <> '_RETURN')), false) AS anywhere
+  FROM reach r
+"""
 
 _NAMED: Final = """
 WITH RECURSIVE known(oid, nspname, relname) AS (
@@ -302,57 +336,3 @@ _SELECTORS: Final = (
     _role,
     _tables,
 )
-
-_GAPS: Final = """
-SELECT {distinct} c.xid, c.at, c.tag, {reason} AS reason, {session} AS session,
-       (SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r WHERE r.oid = c.role) AS role,
-       COALESCE((SELECT pg_catalog.format('%I.%I', n.nspname, k.relname)
-                   FROM pg_catalog.pg_class k
-                   JOIN pg_catalog.pg_namespace n ON n.oid = k.relnamespace
-                  WHERE k.oid = c.relid),
-                (SELECT r.name FROM hotrollback.relation r
-                  WHERE r.relid = c.relid ORDER BY r.seen DESC LIMIT 1)) AS relation,
-       COALESCE({text}, (SELECT s.text FROM hotrollback.statement s
-                          WHERE s.fingerprint = c.fingerprint)) AS statement
-  FROM {records} c
- WHERE {where}
- ORDER BY {order}
-"""
-
-
-async def gaps(db: Database, chosen: Chosen) -> tuple[Gap, ...]:
-    """What was not recorded, or not exactly, inside of the selection."""
-    noted = _GAPS.format(
-        distinct="",
-        reason="c.reason",
-        session=SESSION_OF,
-        text="c.statement",
-        records="hotrollback.gap",
-        where=chosen.gaps_where,
-        order="c.lsn",
-    )
-    stale = _GAPS.format(
-        distinct="DISTINCT ON (c.xid, c.relid)",
-        reason="'stale_catalog'",
-        session=SESSION_OF,
-        text="NULL::pg_catalog.text",
-        records="hotrollback.change",
-        where=f"{STALE} AND {chosen.where}",
-        order="c.xid, c.relid, c.lsn",
-    )
-    found: list[Gap] = []
-    for query in (noted, stale):
-        found += [
-            Gap(
-                row["xid"],
-                row["at"],
-                row["session"],
-                row["tag"],
-                row["role"],
-                row["relation"],
-                row["reason"],
-                row["statement"],
-            )
-            for row in await db.fetch(query, *chosen.args)
-        ]
-    return tuple(found)
