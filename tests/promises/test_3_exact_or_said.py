@@ -163,6 +163,16 @@ def test_a_log_that_cannot_be_written_lets_writes_through(bare, how, options):
     assert reasons == ({"log_unavailable"} if how != "dropped" else set())
 
 
+@pytest.mark.parametrize("how", ["closed", "revoked"])
+@pytest.mark.parametrize("options", [{}, {"prepare": True}], ids=["simple", "extended"])
+def test_nor_does_a_capture_trigger_stand_in_the_way(bare, how, options):
+    bare.database.psql(f"select hotrollback.attach_v1('t'::regclass); {BROKEN[how]}")
+    with bare.connect() as client:
+        client.execute("update t set v = 'x' where id = 1", **options)
+    assert bare.database.psql("select v from t where id = 1") == [("x",)]
+    assert [str(plan.reason) for plan in bare.unrecorded] == ["log_unavailable"]
+
+
 @pytest.mark.parametrize("how", [how for how in BROKEN if how != "dropped"])
 @pytest.mark.parametrize("options", [{}, {"prepare": True}], ids=["simple", "extended"])
 def test_or_refuses_them_clearly(bare, how, options):

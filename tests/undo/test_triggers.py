@@ -320,3 +320,26 @@ async def test_two_writers_of_a_row_are_in_the_order_of_the_row(
         "t U {id:1,v:0} -> {id:1,v:0a}",
         "t U {id:1,v:0a} -> {id:1,v:0ab}",
     ]
+
+
+@pytest.mark.parametrize(
+    "revoke",
+    [
+        "REVOKE USAGE ON SCHEMA hotrollback FROM PUBLIC",
+        "REVOKE INSERT (old_tid, new_tid, relid, new_relid, key, fingerprint, op, stale, before, after)"
+        " ON hotrollback.change FROM PUBLIC",
+    ],
+)
+async def test_who_may_not_write_the_log_may_write_the_table(
+    table: asyncpg.Connection, connect: Connect, revoke: str
+) -> None:
+    """Hardening that meant something else must be no outage; whoever still may is recorded."""
+    await table.execute("INSERT INTO t VALUES (1, 'a')")
+    await table.execute(revoke)
+    app = await connect("app")
+    await app.execute(
+        "INSERT INTO t VALUES (2, 'b'); UPDATE t SET v = 'x'; DELETE FROM t WHERE id = 2"
+    )
+    await app.execute("TRUNCATE t")
+    await table.execute("INSERT INTO t VALUES (3, 'c')")
+    assert await changes(table) == ["t I {id:1,v:a}", "t I {id:3,v:c}"]

@@ -56,7 +56,8 @@ $$;
 -- search_path of its own. Where nothing makes it anew when columns come and go, it looks: a column
 -- more than it knows, or one less, or of another type, and the whole row is kept as it is and marked
 -- as stale. It names the types that it was made for, so that it is made anew with them: PL/pgSQL
--- fails where a field's type is another than when its plan was made.
+-- fails where a field's type is another than when its plan was made. Where the writer may not write
+-- the log (any more), its write goes on: what is lost then the proxy says, or the doctor.
 CREATE FUNCTION hotrollback.capture_body_v1(relation oid) RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog
     AS $$
@@ -69,9 +70,14 @@ DECLARE
     types text := (SELECT string_agg(attnum || ':' || atttypid, ' ' ORDER BY attnum)
                      FROM pg_attribute
                     WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped);
+    guard text := format('IF NOT (pg_catalog.has_schema_privilege(%s::pg_catalog.oid, ''USAGE'') AND'
+                         ' pg_catalog.has_any_column_privilege(%s::pg_catalog.oid, ''INSERT'')) THEN'
+                         ' RETURN NULL; END IF;',
+                         'hotrollback'::regnamespace::oid, 'hotrollback.change'::regclass::oid);
     plain constant text := $body$
 -- for %6$s
 BEGIN
+    %7$s
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         INSERT INTO hotrollback.change (relid, op, old_tid, new_tid, key, before, after)
         VALUES (TG_RELID, 'U', OLD.ctid, NEW.ctid, %2$s, %3$s, %4$s);
@@ -92,6 +98,7 @@ DECLARE
     before pg_catalog.json;
     after pg_catalog.json;
 BEGIN
+    %7$s
     stale := (SELECT true FROM pg_catalog.pg_class c
                WHERE c.oid OPERATOR(pg_catalog.=) TG_RELID
                  AND c.relnatts OPERATOR(pg_catalog.<>) %5$s);
@@ -124,7 +131,7 @@ BEGIN
 END $body$;
 BEGIN
     RETURN format(CASE WHEN hotrollback.followed_v1() THEN plain ELSE guarded END,
-                  old_key, new_key, before, after, columns, types);
+                  old_key, new_key, before, after, columns, types, guard);
 END $$;
 
 -- TRUNCATE of a table that has a capture trigger, wherever it comes from: its rows are not looked at.
@@ -132,6 +139,9 @@ CREATE FUNCTION hotrollback.on_truncate_v1() RETURNS trigger
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 BEGIN
+    IF NOT has_schema_privilege('hotrollback', 'USAGE') THEN -- as in capture_body_v1
+        RETURN NULL;
+    END IF;
     INSERT INTO hotrollback.gap (fingerprint, relid, reason)
     SELECT nullif(current_setting('hotrollback.statement', true), '')::bigint, TG_RELID, 'truncate'
      WHERE NOT hotrollback.noted_v1(TG_RELID, 'truncate');
