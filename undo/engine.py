@@ -151,8 +151,9 @@ async def _attempt(
         raise _RolledBack(nothing.with_message("nothing was recorded that could be undone"))
     settled = await settle(db, chosen, matched, progress)
     resolved = await resolve_all(db, settled, request)
-    resolved.park_all = park_all
-    return await _carry_out(db, request, chosen.redo_of, settled, resolved, report, progress)
+    return await _carry_out(
+        db, request, chosen.redo_of, settled, resolved, report, progress, park_all=park_all
+    )
 
 
 async def _carry_out(
@@ -163,6 +164,8 @@ async def _carry_out(
     resolved: Resolved,
     report: Report,
     progress: Progress,
+    *,
+    park_all: bool,
 ) -> Report:
     laid, loaded = settled.laid, settled.loaded
     report = replace(
@@ -174,9 +177,7 @@ async def _carry_out(
     )
     if resolved.stopped:
         raise _RolledBack(_stopped_by_conflicts(report))
-    planned, sequence = await plan(
-        db, settled.tables, laid, resolved.colliding, park_all=resolved.park_all
-    )
+    planned, sequence = await plan(db, settled.tables, laid, resolved.colliding, park_all=park_all)
     if request.dry_run:
         report = replace(report, statements=await _statements(db, settled))
     await apply(db, settled.tables, laid, planned, sequence, progress)

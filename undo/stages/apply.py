@@ -71,16 +71,15 @@ async def _count(db: Database, tables: Tables, rows: Rows) -> Planned:
 
     updates, movers = by_table("U", mover=False), by_table("U", mover=True)
     deletes = by_table("D", mover=False)
+    changes_values = bool(updates or movers)
     work = Work(
         inserts=sum(r["rows"] for r in counted if r["op"] == "I"),
         updates=sum(updates.values()) + sum(movers.values()),
         deletes=sum(deletes.values()),
         movers=sum(movers.values()),
-        rekeyed=await _touched(db, tables, rows, parents=True)
-        if updates or movers
-        else frozenset(),
+        rekeyed=await _touched(db, tables, rows, parents=True) if changes_values else frozenset(),
         repointed=await _touched(db, tables, rows, parents=False)
-        if updates or movers
+        if changes_values
         else frozenset(),
     )
     return Planned(work, updates, deletes, movers)

@@ -108,8 +108,6 @@ async def load(db: Database, chosen: Chosen, tables: Tables, matched: Matched) -
         news = [change for change in rows if (change.part, change.place) not in places]
         places.update((change.part, change.place) for change in news)
         loaded.changes += news
-        if len(news) == 0:
-            break
     loaded.changes.sort(key=lambda change: (change.lsn, change.xid))
     return loaded
 

@@ -21,7 +21,6 @@ class Resolved:
     obstacles: list[Obstacle] = field(default_factory=list)
     dropped: set[int] = field(default_factory=set)  # effects that are left as they are
     colliding: set[int] = field(default_factory=set)
-    park_all: bool = False  # the server saw collisions that nobody foresaw
     stopped: bool = False
 
 
