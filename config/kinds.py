@@ -147,6 +147,15 @@ def _read_path(value: Any) -> Path:
     return Path(_text(value)).expanduser()
 
 
+def _read_query(value: Any) -> str | None:
+    text = _text(value)
+    if text == "off":
+        return None
+    if not re.search(r"\$1(?![0-9])", text):
+        raise BadValue
+    return text
+
+
 def _read_tags(value: Any) -> TagRules:
     try:
         return TagRules.read(value)
@@ -175,6 +184,8 @@ URL: Final = Kind(
     upstream.without_password,
 )
 PATH: Final = Kind("the name of a directory", _read_path)
+FILE: Final = Kind("the name of a file", _read_path)
+QUERY: Final = Kind('a query in which $1 is the role, or "off"', _read_query)
 TAGS: Final = Kind(
     "a list of tables, each with tag and at least one of application, role, database, address",
     _read_tags,

@@ -118,6 +118,22 @@ class Settings:
         1 << 20,
         "Statements longer than this are not analysed: they pass, and leave a gap.",
     )
+    auth_query: str | None = _row(
+        kinds.QUERY,
+        "SELECT rolname, rolpassword FROM pg_catalog.pg_authid"
+        " WHERE rolname OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.name",
+        "How the operator's role asks the server for a role's name and SCRAM verifier, which the"
+        " proxy needs where the client's connection and the server's are both TLS and the client"
+        " binds its login to the certificate. $1 is the role's name; no row means that nobody can"
+        " log in so as this role. Names need their schema, for the search_path is empty.",
+    )
+    auth_file: Path | None = _row(
+        kinds.FILE,
+        None,
+        "A list of such verifiers, or of passwords, in the form of PgBouncer's userlist.txt: a"
+        ' line "role" "secret" for each. It is asked before auth_query, and read when the proxy'
+        " starts and on reload.",
+    )
     login_timeout: float = _row(
         kinds.SECONDS,
         60.0,

@@ -10,11 +10,13 @@ import asyncpg
 import structlog
 import uvloop
 
-from config import Settings
+from config import ConfigError, Settings
 from config import upstream as urls
 from proxy import events
+from proxy.auth.users import Users
 from proxy.net import control, listen, operator
 from proxy.net.bookkeeping import Bookkeeping
+from proxy.net.secrets import Secrets, read_list
 from proxy.net.worker import Worker
 
 _log = structlog.get_logger()
@@ -23,11 +25,21 @@ _log = structlog.get_logger()
 def make_worker(settings: Settings) -> Worker:
     """Raises ValueError for an upstream that cannot be meant."""
 
-    async def connecting(database: str) -> asyncpg.Connection:
+    async def connecting(database: str | None = None) -> asyncpg.Connection:
         return await operator.connect(settings.upstream, database)
 
     books = Bookkeeping(connecting, f"{socket.gethostname()}:{os.getpid()}")
-    return Worker(settings, urls.read(settings.upstream), books, settings.capture)
+    secrets = Secrets(connecting, settings.auth_query, _listed(settings))
+    return Worker(settings, urls.read(settings.upstream), books, secrets, settings.capture)
+
+
+def _listed(settings: Settings) -> Users:
+    """A list that has become wrong since the proxy started ends no worker."""
+    try:
+        return read_list(settings.auth_file)
+    except ConfigError as error:
+        _log.error("auth_file_wrong", error=str(error))
+        return Users()
 
 
 def say_faults(_loop: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:

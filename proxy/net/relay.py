@@ -12,7 +12,9 @@ from typing import Final, cast
 import structlog
 
 from config.upstream import Upstream
+from proxy.auth.dialogue import Derivation, Lookup
 from proxy.net import upstream
+from proxy.net.secrets import Secrets
 from proxy.session.login import Surroundings
 from proxy.session.session import Session
 from proxy.session.startup import Cancel, Connect, Startup, State, Tagger
@@ -34,6 +36,7 @@ class Door:
     upstream: Upstream
     around: Surroundings
     tag_of: Callable[[str], Tagger]  # by client address
+    secrets: Secrets
     login_timeout: float  # seconds
     opened: Callable[["Link"], None]
     logged_in: Callable[[Session, str], None]  # with the client's address
@@ -69,6 +72,7 @@ class Link(asyncio.Protocol):
         self._key = b""  # for cancel requests of our own
         self._timeout: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._finding: asyncio.Task[None] | None = None  # what the startup wants to know
         self._server_full = False
         self._client_held = False  # it is not read
         self._client_ended = False  # it has said all that it will say
@@ -128,6 +132,8 @@ class Link(asyncio.Protocol):
             self.door.send_cancel(wants.packet, self.close)
         elif isinstance(wants, Connect):
             self._connecting = self.door.loop.create_task(self._connect(startup))
+        elif isinstance(wants, Lookup | Derivation):
+            self._finding = self.door.loop.create_task(self._find(startup, wants))
 
     async def _connect(self, startup: Startup) -> None:
         try:
@@ -138,6 +144,18 @@ class Link(asyncio.Protocol):
             if self.server is not None and self.client is not None:
                 startup.connected()
         self._flush_startup(startup)
+
+    async def _find(self, startup: Startup, wanted: Lookup | Derivation) -> None:
+        known = self.door.secrets
+        try:
+            if isinstance(wanted, Lookup):
+                secret = await known.of(wanted.role)
+                self._authenticating(startup, lambda: startup.found(secret))
+            else:
+                keys = await known.keys(wanted)
+                self._authenticating(startup, lambda: startup.derived(keys))
+        except Exception:  # noqa: BLE001
+            self._broken("client")
 
     def _unreachable(self, startup: Startup, error: OSError) -> None:
         where = str(self.door.upstream)
@@ -194,8 +212,9 @@ class Link(asyncio.Protocol):
         self.client = None
         if self._timeout is not None:
             self._timeout.cancel()
-        if self._connecting is not None:
-            self._connecting.cancel()
+        for task in (self._connecting, self._finding):
+            if task is not None:
+                task.cancel()
         server = self.server
         if server is not None:
             server.close()
@@ -213,25 +232,26 @@ class Link(asyncio.Protocol):
             self.server = transport
 
     def from_server(self, data: bytes) -> None:
-        session = self.session
+        session, startup = self.session, self.startup
         try:
-            if session is None:
-                self._authenticating(data)
-            else:
+            if startup is not None:
+                self._authenticating(startup, lambda: startup.from_server(data))
+            elif session is not None:
                 session.from_server(data)
                 self.flush()
         except Exception:  # noqa: BLE001
             self._broken("server")
 
-    def _authenticating(self, data: bytes) -> None:
-        startup = self.startup
-        if startup is None:
-            return
+    def _authenticating(self, startup: Startup, step: Callable[[], None]) -> None:
+        """A step of it that is the server's, or answers what was wanted."""
+        wanted = startup.wants
         try:
-            startup.from_server(data)
+            step()
         except ValueError as error:
             _log.error("upstream_protocol", error=str(error))
             startup.fail("08P01", f"what answers behind the proxy is no PostgreSQL: {error}")
+        if startup.wants is not wanted:
+            self._open(startup)
         self._flush_startup(startup)
         if startup.login is not None:
             self._log_in(startup)

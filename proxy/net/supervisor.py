@@ -25,6 +25,7 @@ from proxy.admin.console import Console
 from proxy.net import child, listen, operator
 from proxy.net.admin_socket import AdminSocket
 from proxy.net.children import Children
+from proxy.net.secrets import read_list, warn_of_readers
 from proxy.net.upkeep import Upkeep
 from proxy.net.worker import LiveSession
 
@@ -162,8 +163,11 @@ def _raise_limits() -> None:
 
 
 def serve(settings: Settings) -> int:
-    """Runs until it is told to stop; the exit code. Raises OSError if it cannot listen."""
+    """Runs until it is told to stop; the exit code. Raises OSError if it cannot listen, ConfigError
+    for a file of secrets that cannot be read."""
     events.configure(settings.log_level)
+    read_list(settings.auth_file)
+    warn_of_readers(settings.auth_file)
     os.umask(0o077)
     _raise_limits()
     return uvloop.run(Supervisor(settings).run())

@@ -14,6 +14,7 @@ from proxy.capture.plan import Plan, Reason
 from proxy.catalog.cache import Knowledge
 from proxy.net.bookkeeping import Bookkeeping
 from proxy.net.relay import Door, Link
+from proxy.net.secrets import Secrets
 from proxy.session.login import Surroundings
 from proxy.session.session import Session
 from proxy.session.startup import Tagger
@@ -45,6 +46,7 @@ class Worker:
     settings: Settings
     upstream: Upstream
     books: Bookkeeping
+    secrets: Secrets
     capturing: bool
     links: set[Link] = field(default_factory=set)
     counted: dict[str, int] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class Worker:
             upstream=self.upstream,
             around=around,
             tag_of=self._tagger,
+            secrets=self.secrets,
             login_timeout=self.settings.login_timeout,
             opened=self.links.add,
             logged_in=self._logged_in,
@@ -210,3 +213,4 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await self.books.close()
+        await self.secrets.close()

@@ -1,9 +1,10 @@
 """From the first byte of a client to the first ReadyForQuery; then `login` is there and a Session
 takes over. Sans-I/O: bytes in, `to_client`/`to_server` out, and `wants` says what socket is needed.
 
-Authentication is relayed byte for byte, so that the server decides, and the client is listened to
-only where the server waits for it. One startup packet a connection. What the server is bound to
-refuse is sent to it, so that the refusal is the server's own; nothing that follows is.
+Authentication is relayed byte for byte wherever that can work (proxy.auth.dialogue), so that the
+server decides, and the client is listened to only where the server waits for it. One startup packet
+a connection. What the server is bound to refuse is sent to it, so that the refusal is the server's
+own; nothing that follows is.
 
 Sources: protocol chapter, "Start-up", "Canceling Requests in Progress", "SSL Session Encryption";
 ProcessStartupPacket in src/backend/tcop/backend_startup.c, recv_password_packet in
@@ -16,6 +17,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
+from proxy.auth.dialogue import Derivation, Dialogue, Lookup
+from proxy.auth.scram import Keys
+from proxy.auth.secret import Secret
 from proxy.catalog.capabilities import version_number
 from proxy.session.login import Login
 from proxy.wire import decode, encode
@@ -63,7 +67,7 @@ Tagger = Callable[[str, str, str], str | None]  # role, database, application ->
 class Startup:
     tag_of: Tagger
     state: State = State.FIRST
-    wants: Cancel | Connect | None = None
+    wants: Cancel | Connect | Lookup | Derivation | None = None
     to_client: list[bytes] = field(default_factory=list)
     to_server: list[bytes] = field(default_factory=list)
     login: Login | None = None
@@ -75,6 +79,11 @@ class Startup:
     _packet: bytes = b""
     _parameters: dict[bytes, bytes] = field(default_factory=dict)
     cancel_key: bytes = b""  # the server's: process id and secret
+    # In DER; None where that connection is in clear.
+    client_certificate: bytes | None = None  # which the client was shown
+    server_certificate: bytes | None = None
+    _connect: Connect = field(default_factory=lambda: Connect("", "", ""))
+    _dialogue: Dialogue = field(default_factory=lambda: Dialogue("", None, None))
     _asked_client: bool = False  # the server waits for a password message
     _authenticated: bool = False
     _replication: bool = False
@@ -154,10 +163,12 @@ class Startup:
         if tag:
             packet = encode.startup(code, _with_tag(pairs, tag))
         self._packet = packet
-        self.wants = Connect(user, database, application)
+        self.wants = self._connect = Connect(user, database, application)
         self.state = State.CONNECTING
 
     def connected(self) -> None:
+        certificates = (self.client_certificate, self.server_certificate)
+        self._dialogue = Dialogue(self._connect.user, *certificates)
         self.to_server.append(self._packet)
         self.state = State.REFUSED if self._refusable else State.RELAYING
         self._passwords()
@@ -176,51 +187,78 @@ class Startup:
                 self.to_server.append(self._buffer[:5])
                 self.state = State.REFUSED
             elif len(self._buffer) > length:
-                self.to_server.append(self._buffer[: length + 1])
+                self.to_server.append(self._dialogue.from_client(self._buffer[: length + 1]))
                 self._buffer = self._buffer[length + 1 :]
                 self._asked_client = False
+                if self._dialogue.refused:
+                    self.state = State.REFUSED
 
     def from_server(self, data: bytes) -> None:
         """Raises ValueError for what no PostgreSQL says."""
+        self._server += data
         if self.state is State.REFUSED:
-            self.to_client.append(data)
-            return
-        buf = self._server + data
-        pos = 0
-        while len(buf) - pos >= 5 and self.login is None:
+            self.to_client.append(self._server)
+            self._server = b""
+        else:
+            self._server_messages()
+
+    def found(self, secret: Secret) -> None:
+        """The answer to a Lookup. Raises as from_server does, and so does `derived`."""
+        if self.state is State.RELAYING:
+            self._request(self._dialogue.found(secret))
+            self._server_messages()
+
+    def derived(self, keys: Keys | None) -> None:
+        """The answer to a Derivation."""
+        if self.state is State.RELAYING:
+            self._request(self._dialogue.derived(keys))
+            self._server_messages()
+
+    def _server_messages(self) -> None:
+        buf, pos = self._server, 0
+        while len(buf) - pos >= 5 and self.login is None and self._dialogue.wants is None:
             length = int.from_bytes(buf[pos + 1 : pos + 5], "big")
             if buf[pos] not in _SERVER_KINDS or not 4 <= length <= SERVER_LIMIT:
                 raise ValueError(f"message of type {buf[pos]} and length {length}")
             end = pos + 1 + length
             if end > len(buf):
                 break
-            self._server_message(buf[pos], buf[pos + 5 : end])
+            self._server_message(buf[pos], buf[pos:end])
             pos = end
-        if pos:
-            self.to_client.append(buf[:pos])
+        self._server = buf[pos:]
         if self.login is not None:
-            self.late, self._server = buf[pos:], b""
-        else:
-            self._server = buf[pos:]
+            self.late, self._server = self._server, b""
         if self.state is not State.CLOSED:
             self._passwords()
 
-    def _server_message(self, kind: int, body: bytes) -> None:
-        if kind == ord("R"):
-            what = int.from_bytes(body[:4], "big")
+    def _request(self, message: bytes) -> None:
+        """An Authentication message for the client; none while something is looked up for it."""
+        self.wants = self._dialogue.wants or self.wants
+        if message:
+            what = int.from_bytes(message[5:9], "big")
             self._authenticated = what == _OK
             self._asked_client = what not in _NO_ANSWER
-        elif kind == ord("S"):
+            self.to_client.append(message)
+
+    def _server_message(self, kind: int, message: bytes) -> None:
+        if kind == ord("R"):
+            self._request(self._dialogue.from_server(message))
+            return
+        self.to_client.append(message)
+        body = message[5:]
+        if kind == ord("S"):
             name, at = decode.cstring(body, 0)
             self._parameters[name], _ = decode.cstring(body, at)
         elif kind == ord("K"):
             self.cancel_key = body
-        elif kind == ord("Z") and isinstance(self.wants, Connect):
+        elif kind == ord("Z"):
+            if not self._authenticated:
+                raise ValueError("it is ready and has let nobody in")
             self.state = State.READY
             self.login = Login(
-                user=self.wants.user,
-                database=self.wants.database,
-                application_name=self.wants.application_name,
+                user=self._connect.user,
+                database=self._connect.database,
+                application_name=self._connect.application_name,
                 pid=int.from_bytes(self.cancel_key[:4], "big"),
                 version=version_number(self._parameters.get(b"server_version", b"").decode()),
                 parameters=self._parameters,

@@ -148,6 +148,13 @@ def test_what_is_no_password_is_refused_by_the_server(wrong: bytes) -> None:
     assert held.machine.login is None
 
 
+def test_half_a_message_is_not_lost_with_a_refusal() -> None:
+    notice = message("N", b"SNOTICE\0\0")
+    held = Held(made()).client(HELLO).server(ASK + notice[:7]).client(query("SELECT 1"))
+    held.server(notice[7:])
+    assert held.to_client == ASK + notice
+
+
 @pytest.mark.parametrize(
     "refused",
     [
