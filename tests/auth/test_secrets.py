@@ -2,6 +2,7 @@
 answer."""
 
 import asyncio
+import re
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -71,6 +72,11 @@ async def test_names_are_cut_as_the_server_cuts_them(guarded: Guarded, asked: Ma
         guarded.psql(f"DROP ROLE {name}")
 
 
+PAGE = (Path(__file__).parents[2] / "docs" / "authentication.md").read_text()
+GRANT, FUNCTION = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+(FUNCTION_QUERY,) = re.findall(r'auth_query = "(.*)"', PAGE)
+
+
 async def test_without_the_right_it_is_not_known(guarded: Guarded, asked: Make) -> None:
     """It is said once, with what to do, and again when something was changed."""
     one = asked(user="operator")
@@ -80,7 +86,7 @@ async def test_without_the_right_it_is_not_known(guarded: Guarded, asked: Make) 
     assert [line["event"] for line in logs] == ["no_secret"]
     assert "pg_authid" in logs[0]["reason"]
     assert "auth_file" in logs[0]["hint"]
-    guarded.psql("GRANT SELECT (rolname, rolpassword) ON pg_authid TO operator")
+    guarded.psql(GRANT)
     try:
         assert isinstance(await one.of("scram"), Verifier)
         assert await one.of("ghost") is Lack.NONE
@@ -92,23 +98,19 @@ async def test_without_the_right_it_is_not_known(guarded: Guarded, asked: Make) 
 
 
 async def test_a_function_may_be_asked(guarded: Guarded, asked: Make) -> None:
-    guarded.psql(
-        "CREATE SCHEMA lookup; GRANT USAGE ON SCHEMA lookup TO operator;"
-        "CREATE FUNCTION lookup.verifier(given text) RETURNS TABLE (name name, secret text)"
-        " LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$"
-        " SELECT rolname, rolpassword FROM pg_catalog.pg_authid WHERE rolname = given $$"
-    )
+    guarded.psql(FUNCTION)
     try:
-        found = await asked("SELECT * FROM lookup.verifier($1)", user="operator").of("scram")
-        assert isinstance(found, Verifier)
+        one = asked(FUNCTION_QUERY, user="operator")
+        assert isinstance(await one.of("scram"), Verifier)
+        assert await one.of("postgres") is Lack.NONE
         # What others may have put in the operator's way is not in it.
-        guarded.psql("ALTER ROLE operator SET search_path = lookup")
+        guarded.psql("ALTER ROLE operator SET search_path = hotrollback_auth")
         with capture_logs() as logs:
             one = asked("SELECT * FROM verifier($1)", user="operator")
             assert await one.of("scram") is Lack.UNKNOWN
         assert "verifier" in logs[0]["reason"]
     finally:
-        guarded.psql("ALTER ROLE operator RESET search_path; DROP SCHEMA lookup CASCADE")
+        guarded.psql("ALTER ROLE operator RESET search_path; DROP SCHEMA hotrollback_auth CASCADE")
 
 
 @pytest.mark.parametrize(
