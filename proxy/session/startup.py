@@ -1,5 +1,6 @@
 """From the first byte of a client to the first ReadyForQuery; then `login` is there and a Session
-takes over. Sans-I/O: bytes in, `to_client`/`to_server` out, and `wants` says what socket is needed.
+takes over. Sans-I/O: bytes in, `to_client`/`to_server` out, and `wants` says what socket or secret
+is needed.
 
 Authentication is relayed byte for byte wherever that can work (proxy.auth.dialogue), so that the
 server decides, and the client is listened to only where the server waits for it. One startup packet

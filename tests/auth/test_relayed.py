@@ -7,7 +7,7 @@ import asyncpg
 import psycopg
 import pytest
 from guarded_server import LONG, PASSWORD, UMLAUTS, Guarded
-from raw import message
+from raw import Raw, compared, message, startup
 from raw_login import Answers, log_in
 from scram_ends import initial
 
@@ -143,6 +143,27 @@ def test_last_answer_is_wrong(guarded: Guarded, serving: Serving, name: str) -> 
     direct = trace(guarded.port)
     assert direct[-1] is True
     assert trace(serving.port) == direct
+
+
+def test_a_password_may_come_before_it_is_asked_for(guarded: Guarded, serving: Serving) -> None:
+    def trace(port: int) -> list[object]:
+        with Raw(port) as raw:
+            raw.send(startup(user="plain", database="postgres") + message("p", b"pencil\0"))
+            raw.until("Z")
+            return compared(raw.trace)
+
+    direct = trace(guarded.port)
+    assert direct[-1] == ("Z", b"I")
+    assert trace(serving.port) == direct
+
+
+def test_a_database_is_the_roles_where_none_is_named(guarded: Guarded, serving: Serving) -> None:
+    direct, proxied = (
+        log_in(port, "scram", Answers("scram", PASSWORD), database="")
+        for port in (guarded.port, serving.port)
+    )
+    assert direct == proxied
+    assert "scram" in str(direct)
 
 
 # -- drivers ---------------------------------------------------------------------------------------
