@@ -195,8 +195,7 @@ class Dialogue:
         final = scram.client_final(body)
         if final is None:
             self.stage = Stage.REFUSED
-            same = body.replace(client.bound, server.bound, 1)
-            return encode.message(b"p", same.replace(client.final_nonce, server.final_nonce, 1))
+            return encode.message(b"p", body.replace(client.bound, server.bound, 1))
         client.said = scram.said(client.bare, client.challenge.text, final.text)
         key = self._keys.client_key(final.proof, client.said)
         bound, nonce = server.bound, server.final_nonce

@@ -41,6 +41,7 @@ CREATE ROLE "May I" LOGIN PASSWORD '{PASSWORD}' IN ROLE scrams;
 SET password_encryption = 'md5';
 CREATE ROLE hashed LOGIN PASSWORD '{PASSWORD}';
 CREATE ROLE only_hashed LOGIN PASSWORD '{PASSWORD}' IN ROLE scrams;
+RESET password_encryption;
 """
 
 

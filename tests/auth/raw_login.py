@@ -18,6 +18,7 @@ class Answers:
     user: str
     password: str | bytes
     header: bytes = b""
+    binding: bytes | None = None  # to a certificate
     _scram: Client | None = None
 
     def __call__(self, code: int, data: bytes) -> bytes | None:
@@ -28,16 +29,24 @@ class Answers:
             inner = hashlib.md5(raw + self.user.encode()).hexdigest().encode()
             return message("p", b"md5" + hashlib.md5(inner + data).hexdigest().encode() + b"\0")
         if code == 10:
-            self._scram = Client(str(self.password), None, self.header)
+            self._scram = Client(str(self.password), self.binding, self.header)
             return self._scram.first()
         if code == 11 and self._scram is not None:
             return self._scram.final(message("R", struct.pack("!i", code) + data))
         return None
 
 
-def log_in(port: int, user: str, answer: Answer, **parameters: str) -> list[object]:
+def log_in(
+    port: int,
+    user: str,
+    answer: Answer,
+    *,
+    secure: Callable[[Raw], None] = lambda _: None,
+    **parameters: str,
+) -> list[object]:
     """The trace, masked as it has to be the same in two conversations."""
     with Raw(port) as raw:
+        secure(raw)
         raw.send(startup(user=user, **{"database": "postgres", **parameters}))
         while (found := raw.read()) is not None and found.kind != "Z":
             if found.kind == "R":

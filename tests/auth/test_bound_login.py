@@ -13,6 +13,7 @@ from proxy.auth.secret import Lack, Password
 from proxy.session.startup import Startup, State
 
 HELLO = startup(user="app", database="shop")
+VERSION = message("v", b"\0\3\0\2\0\0\0\0")
 NOTICE = message("N", b"SNOTICE\0\0")
 STATUS = message("S", b"server_version\x0018.6\0")
 READY = message("K", b"\0\0\4\xd2" + b"k" * 32) + message("Z", b"I")
@@ -82,7 +83,7 @@ def test_a_login_goes_through(known: str, pieces: tuple[int, ...]) -> None:
     login = Login(known, pieces)
     client, server = Client("pencil", OUR_HASH), Server(KEPT, THEIR_HASH)
     assert login.client(HELLO) == HELLO
-    assert login.server(NOTICE + BOTH) == NOTICE + BOTH
+    assert login.server(VERSION + NOTICE + BOTH) == VERSION + NOTICE + BOTH
     challenge = login.server(NOTICE + server.challenge(login.client(client.first())))
     assert challenge.startswith(NOTICE)
     final = server.final(login.client(client.final(challenge[len(NOTICE) :]) + query("SELECT 1")))

@@ -17,6 +17,8 @@ from config import ConfigError, Settings
 from proxy.auth import scram, users
 from proxy.auth.dialogue import Derivation
 from proxy.auth.secret import Lack, Password, Verifier
+from proxy.demo.cluster import free_port
+from proxy.demo.command import call
 from proxy.net import operator, secrets
 from proxy.net.secrets import Secrets, read_list
 
@@ -184,6 +186,18 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert read_list(file).secret("a") == Password("b")
     with pytest.raises(ConfigError, match="Is a directory"):
         read_list(tmp_path)
+
+
+def test_a_proxy_does_not_start_with_a_file_that_it_cannot_read(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    file, config = tmp_path / "users", tmp_path / "conf.toml"
+    file.write_text('"app" pencil\n')
+    config.write_text(f'auth_file = "{file}"\nlisten = "127.0.0.1:{free_port()}"\n')
+    done = call("serve", "--upstream", guarded.url(), "--config", str(config), check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"hotrollback: auth_file {file}: line 1 is not")
+    assert "pencil" not in done.stderr
 
 
 def test_a_file_that_everybody_may_read_is_told(tmp_path: Path) -> None:
