@@ -95,6 +95,7 @@ class Link(asyncio.Protocol):
         startup = self.startup
         if startup is not None and startup.state is State.CONNECTING:
             self._unreachable(startup, TimeoutError("it did not answer in time"))
+            self._flush_startup(startup)
         self.close()
 
     def data_received(self, data: bytes) -> None:

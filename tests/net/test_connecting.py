@@ -185,6 +185,28 @@ def test_what_answers_there_is_no_postgresql(tmp_path: Path) -> None:
             assert (told.kind, told.fields["C"]) == ("E", "08P01")
 
 
+def test_a_server_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    config = tmp_path / "conf.toml"
+    config.write_text('login_timeout = "500ms"')
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        port = silent.getsockname()[1]
+        # Whoever comes when the queue is full hears nothing at all.
+        waiting = [socket.socket() for _ in range(3)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        with Serving(url, tmp_path, ("--config", str(config))) as serving, Raw(serving.port) as raw:
+            raw.send(startup(user="app", database="postgres"))
+            (told,) = raw.rest()
+            assert told.fields["C"] == "08001"
+            assert "did not answer in time" in told.fields["M"]
+        for one in waiting:
+            one.close()
+
+
 def test_too_many_connections_are_refused_in_the_servers_words(proxy: Proxy) -> None:
     role = f"limited_{os.getpid()}"
     proxy.database.psql(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 0")
