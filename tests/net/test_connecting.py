@@ -195,7 +195,7 @@ def test_a_server_that_does_not_answer_is_told(tmp_path: Path) -> None:
         # Whoever comes when the queue is full hears nothing at all.
         waiting = [socket.socket() for _ in range(3)]
         for one in waiting:
-            one.setblocking(False)
+            one.settimeout(0)
             one.connect_ex(("127.0.0.1", port))
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
         with Serving(url, tmp_path, ("--config", str(config))) as serving, Raw(serving.port) as raw:
