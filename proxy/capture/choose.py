@@ -6,13 +6,13 @@ wrote with what was recorded: truthful before it is complete.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Final
 
+from proxy.capture.case import Case, Need, why_not
 from proxy.capture.plan import PASS, How, Plan, Reason
 from proxy.capture.rows import row_names
-from proxy.capture.templates import template
-from proxy.catalog import capabilities
+from proxy.capture.templates import Logged, template
+from proxy.capture.with_items import Items, with_items
 from proxy.catalog.cache import Known
 from proxy.catalog.relation import Name, Relation
 from proxy.sql.kinds import Group, Kind
@@ -24,37 +24,6 @@ _LARGE_OBJECT_CALLS: Final = frozenset((
     "lo_create", "lo_creat", "lo_from_bytea", "lo_put", "lo_unlink", "lo_import", "lowrite",
     "lo_truncate", "lo_truncate64",
 ))  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What must be asked before a plan can be made; one kind of question at a time."""
-
-    fingerprint: int
-    relations: tuple[Name, ...] = ()
-    columns: tuple[int, ...] = ()
-    calls: tuple[str, ...] = ()
-    procedures: tuple[str, ...] = ()
-    returning: bool = False  # the names of the columns that the statement returns
-    text: bytes = b""
-    relation: Relation | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One statement and what is known where it will run."""
-
-    statement: Statement
-    text: bytes  # the message's text; the statement's offsets point into it
-    known: Known
-    safe_encoding: bool
-    in_block: bool  # a transaction block is open
-    writing_cursors: Collection[str | None]  # cursors whose queries may write
-    fingerprint: int
-
-    def watch(self, reason: Reason, relation: Relation | None = None) -> Plan:
-        late = relation is not None and relation.deferred
-        return Plan(How.WATCH, self.fingerprint, reason, relation, late=late)
 
 
 Planner = Callable[[Case], Plan | Need]
@@ -102,13 +71,13 @@ def _calls(case: Case) -> Need | bool:
 def _reader(case: Case) -> Plan | Need:
     if not case.statement.understood:
         return case.watch(Reason.SYNTAX)
-    if case.statement.ctes_write:
-        return case.watch(Reason.WRITABLE_CTE)
     if not case.statement.calls.isdisjoint(_LARGE_OBJECT_CALLS):
         return case.watch(Reason.LARGE_OBJECT)
     calls = _calls(case)
     if isinstance(calls, Need):
         return calls
+    if case.statement.ctes_write:
+        return _writing_with(case, None, calls=calls)
     return case.watch(Reason.FUNCTION) if calls else PASS
 
 
@@ -141,7 +110,7 @@ def _row_writer(case: Case) -> Plan | Need:
     if isinstance(calls, Need):
         return calls
     if statement.ctes_write:
-        return case.watch(Reason.WRITABLE_CTE, relation)
+        return _writing_with(case, relation, calls=calls)
     if relation.temporary:
         return case.watch(Reason.FUNCTION) if calls or relation.triggers else PASS
     if relation.captured:
@@ -154,9 +123,9 @@ def _row_writer(case: Case) -> Plan | Need:
             watch=elsewhere,
             late=relation.deferred,
         )
-    why_not = _why_not(case, relation)
-    if why_not is not None:
-        return case.watch(why_not, relation)
+    reason = why_not(case, relation)
+    if reason is not None:
+        return case.watch(reason, relation)
     return _rewrite(case, relation, watch=calls or relation.writes_elsewhere)
 
 
@@ -173,30 +142,18 @@ def _elsewhere(relation: Relation) -> Reason:
     return Reason.FUNCTION
 
 
-def _why_not(case: Case, relation: Relation) -> Reason | None:
-    """The first row that holds says why the statement is not rewritten."""
-    statement = case.statement
-    old = statement.kind is Kind.UPDATE or statement.do_update
-    rows: tuple[tuple[bool, Reason], ...] = (
-        (statement.kind is Kind.MERGE, Reason.MERGE),
-        (relation.foreign or relation.kind == "f", Reason.FOREIGN_TABLE),
-        (relation.kind == "v", Reason.VIEW),
-        (relation.kind not in "rp", Reason.RELATION),
-        (relation.rules, Reason.RULES),
-        (relation.row_security, Reason.ROW_SECURITY),
-        (relation.query_seen, Reason.CURRENT_QUERY),
-        (not relation.selectable, Reason.NO_SELECT),
-        (
-            relation.inherited and not statement.target_only and statement.kind is not Kind.INSERT,
-            Reason.INHERITANCE,
-        ),
-        (old and not capabilities.returns_old(case.known.version), Reason.NO_OLD),
-        (not statement.agreed, Reason.SYNTAX),
-    )
-    return next((reason for holds, reason in rows if holds), None)
-
-
 def _rewrite(case: Case, relation: Relation, *, watch: bool) -> Plan | Need:
+    logged = _logged(case, relation)
+    if not isinstance(logged, Logged):
+        return logged
+    edits = template(logged, case.known, case.fingerprint)
+    reason = _elsewhere(relation)
+    return Plan(
+        How.REWRITE, case.fingerprint, reason, relation, edits, watch, late=relation.deferred
+    )
+
+
+def _logged(case: Case, relation: Relation) -> Logged | Plan | Need:
     known = case.known
     columns = known.columns.get(relation.oid)
     if columns is None:
@@ -214,10 +171,35 @@ def _rewrite(case: Case, relation: Relation, *, watch: bool) -> Plan | Need:
     rows = row_names(case.statement, case.text, columns, target)
     if rows is None:
         return case.watch(Reason.SYNTAX, relation)
-    edits = template(case.statement, relation, columns, known, names, case.fingerprint, rows=rows)
-    reason = _elsewhere(relation)
+    return Logged(case.statement, relation, columns, names, rows)
+
+
+def _writing_with(case: Case, main: Relation | None, *, calls: bool) -> Plan | Need:
+    """Items of its WITH write; `main` is what it writes itself."""
+    items = with_items(case)
+    if not isinstance(items, Items):
+        return items
+    watch = calls or items.watch
+    edits = items.edits
+    late = items.late
+    if main is not None:
+        late = late or main.deferred
+        if main.temporary or main.captured:
+            watch = True
+        else:
+            reason = why_not(case, main)
+            if reason is not None:
+                return case.watch(reason, main)
+            own = _logged(case, main)
+            if not isinstance(own, Logged):
+                return own
+            edits += template(own, case.known, case.fingerprint)
+            watch = watch or main.writes_elsewhere
+    relation = main if main is not None else items.relation
+    if not edits:
+        return case.watch(Reason.WRITABLE_CTE, relation)
     return Plan(
-        How.REWRITE, case.fingerprint, reason, relation, edits, watch, late=relation.deferred
+        How.REWRITE, case.fingerprint, Reason.WRITABLE_CTE, relation, edits, watch, late=late
     )
 
 

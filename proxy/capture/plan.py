@@ -14,7 +14,6 @@ class Reason(StrEnum):
     PROCEDURE = "procedure"  # CALL, DO: code that may write, and may commit in between
     COPY = "copy"  # COPY FROM has no RETURNING
     TRUNCATE = "truncate"  # rows vanish without being looked at
-    MERGE = "merge"  # MERGE is not rewritten
     WRITABLE_CTE = "writable_cte"  # a data-modifying WITH beside the main statement
     DDL = "ddl"  # the schema changes
     EXECUTE = "execute"  # EXECUTE of a prepared statement

@@ -10,8 +10,10 @@ from proxy.sql.statement import Statement
 from undo.image import Column
 
 _ROWS: Final = frozenset(("old", "new"))
-_BEFORE_RELATION: Final = frozenset((b"from", b",", b"join", b"as", b"only"))
-_RENAMES: Final = frozenset((b"from", b",", b"join", b"only"))
+_BEFORE_RELATION: Final = frozenset((b"from", b",", b"join", b"as", b"only", b"using"))
+_RENAMES: Final = frozenset((b"from", b",", b"join", b"only", b"using"))
+# The words between which a statement that has both rows names other relations.
+_CLAUSES: Final = {Kind.UPDATE: (b"from", b"where"), Kind.MERGE: (b"using", b"on")}
 
 
 def row_names(
@@ -19,7 +21,7 @@ def row_names(
 ) -> frozenset[str] | None:
     """`target` is what the statement calls its table: a relation called `old` is meant before the
     row is. None if it cannot be told whether there is one."""
-    if statement.kind is not Kind.UPDATE and not statement.do_update:
+    if statement.kind not in _CLAUSES and not statement.do_update:
         return frozenset()  # the only row there is goes by the table's name
     if statement.returning is None or statement.returning_aliases is not None:
         return frozenset()
@@ -38,9 +40,9 @@ def row_names(
         if token.start >= returning
     )
     used = {name for name in said if name is not None and name != target}
-    if not used or statement.kind is not Kind.UPDATE:
+    if not used or statement.kind not in _CLAUSES:
         return frozenset(used)
-    for index, depth in _from_clause(statement, tokens):
+    for index, depth in _other_relations(statement, tokens):
         name = name_of(piece, tokens[index])
         if name in used:
             if depth or not _is_relation(tokens, index):
@@ -69,16 +71,17 @@ def _is_relation(tokens: Sequence[Token], index: int) -> bool:
     return before in _BEFORE_RELATION or earlier in _RENAMES or _qualifies(tokens, index)
 
 
-def _from_clause(statement: Statement, tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
-    """The tokens of an UPDATE's FROM, and how many brackets are around each."""
+def _other_relations(statement: Statement, tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
+    """The tokens of an UPDATE's FROM or a MERGE's USING, and how many brackets are around each."""
+    begin, end = _CLAUSES[statement.kind]
     depth, within = 0, False
     for index, token in enumerate(tokens):
         if token.start >= statement.returning_start - statement.start:
             return
         depth += (token.word == b"(") - (token.word == b")")
-        if not depth and token.word == b"from":
+        if not depth and token.word == begin:
             within = token.start >= statement.body_start - statement.start
-        elif not depth and token.word == b"where":
+        elif not depth and token.word == end:
             within = False
         elif within:
             yield index, depth

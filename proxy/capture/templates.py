@@ -1,4 +1,4 @@
-"""The logging CTE around an INSERT, UPDATE or DELETE.
+"""The logging CTE around an INSERT, UPDATE, DELETE or MERGE.
 
     WITH <the client's own WITH,> hotrollback_w (..ours, ..the client's) AS (
         <the client's statement> RETURNING ..ours, <the client's list>
@@ -11,64 +11,99 @@ that has got more columns meanwhile cannot shift them.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from proxy.catalog.cache import Known
 from proxy.catalog.relation import Relation
 from proxy.sql.kinds import Kind
 from proxy.sql.splice import Edit
-from proxy.sql.statement import Statement
+from proxy.sql.statement import Statement, Writer
 from undo.image import Column, image, image_or_null, key_hash, quote_ident
 
 _OURS = ("relid", "moved", "old_tid", "new_tid", "before", "after", "key")
 _TARGETS = "relid, new_relid, op, old_tid, new_tid, key, fingerprint, before, after"
 
 
-def template(
-    statement: Statement,
-    relation: Relation,
-    columns: Sequence[Column],
-    known: Known,
-    names: Sequence[bytes],
-    fingerprint: int,
-    *,
-    rows: frozenset[str],
-) -> tuple[Edit, ...]:
-    """`names` of the columns that the client's RETURNING gives; none where it has none. `rows`:
-    which of `old` and `new` it says of the rows."""
-    old, new, declare = _aliases(statement, relation, rows)
-    ours = declare + ", ".join(_images(statement, relation, columns, known, old, new))
-    head = b", " if statement.with_span is not None else b"WITH "
-    listed = [f"hotrollback_{name}" for name in _OURS]
-    listed += [f"hotrollback_c{number}" for number in range(1, len(names) + 1)]
-    head += b"hotrollback_w (%s) AS (" % ", ".join(listed).encode()
-    logged = _log(statement, known, fingerprint).encode()
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A statement whose rows are logged. `names` of the columns that the client's RETURNING gives,
+    none where it has none; `rows`: which of `old` and `new` it says of the rows."""
+
+    statement: Statement
+    relation: Relation
+    columns: Sequence[Column]
+    names: Sequence[bytes]
+    rows: frozenset[str]
+
+
+def template(logged: Logged, known: Known, fingerprint: int) -> tuple[Edit, ...]:
+    statement = logged.statement
+    begin = b", " if statement.with_span is not None else b"WITH "
+    begin += _head(logged, b"hotrollback_w")
+    log = _log(statement, known, fingerprint, "hotrollback_w")
+    end = statement.end
+    head = Edit(statement.body_start, statement.body_start, begin, _WHY)
+    images = _images_edit(logged, known)
     if statement.returning is None:
-        why = "logging CTE"
-        return (
-            Edit(statement.body_start, statement.body_start, head, why),
-            Edit(
-                statement.end, statement.end, b" RETURNING " + ours.encode() + b") " + logged, why
-            ),
-        )
-    at = statement.returning_list_start
-    outer = b", ".join(
-        b'hotrollback_c%d AS "%s"' % (number, name.replace(b'"', b'""'))
-        for number, name in enumerate(names, 1)
-    )
+        return head, images, Edit(end, end, b") " + log, _WHY)
+    tail = b"), hotrollback_l AS (" + log + b") " + _clients_columns(logged, b"hotrollback_w")
+    return head, images, Edit(end, end, tail, _WHY)
+
+
+def item_template(
+    logged: Logged, writer: Writer, text: bytes, known: Known, fingerprint: int, number: int
+) -> tuple[Edit, ...]:
+    """The same for an item of a WITH, which gets a name of ours; its own is given to what selects
+    the client's columns from it:
+
+    `hotrollback_w1 (..) AS (..), hotrollback_l1 AS (INSERT ..), <its name> AS (SELECT ..)`
+    """
+    end = logged.statement.end
+    name = b"hotrollback_w%d" % number
+    log = _log(logged.statement, known, fingerprint, name.decode())
+    moved = text[writer.start : writer.body]
+    tail = b"), hotrollback_l%d AS (" % number + log + b"), "
     return (
-        Edit(statement.body_start, statement.body_start, head, "logging CTE"),
-        Edit(at, at, ours.encode() + b", ", "images"),
-        Edit(
-            statement.end,
-            statement.end,
-            b"), hotrollback_l AS (" + logged + b") SELECT " + outer + b" FROM hotrollback_w",
-            "logging CTE",
-        ),
+        Edit(writer.start, writer.body, _head(logged, name), _WHY),
+        _images_edit(logged, known),
+        Edit(end, end, tail, _WHY),
+        Edit(end, end, moved, "its name", writer.start),
+        Edit(end, end, _clients_columns(logged, name), _WHY),
     )
+
+
+_WHY: Final = "logging CTE"
+
+
+def _head(logged: Logged, name: bytes) -> bytes:
+    listed = [f"hotrollback_{name}" for name in _OURS]
+    listed += [f"hotrollback_c{number}" for number in range(1, len(logged.names) + 1)]
+    return b"%s (%s) AS (" % (name, ", ".join(listed).encode())
+
+
+def _clients_columns(logged: Logged, name: bytes) -> bytes:
+    if logged.statement.returning is None:
+        return b"SELECT FROM " + name
+    listed = b", ".join(
+        b'hotrollback_c%d AS "%s"' % (number, name.replace(b'"', b'""'))
+        for number, name in enumerate(logged.names, 1)
+    )
+    return b"SELECT " + listed + b" FROM " + name
+
+
+def _images_edit(logged: Logged, known: Known) -> Edit:
+    statement = logged.statement
+    old, new, declare = _aliases(statement, logged.relation, logged.rows)
+    ours = declare + ", ".join(_images(logged, known, old, new))
+    if statement.returning is None:
+        return Edit(statement.end, statement.end, b" RETURNING " + ours.encode(), "images")
+    at = statement.returning_list_start
+    return Edit(at, at, ours.encode() + b", ", "images")
 
 
 def _changes_rows(statement: Statement) -> bool:
-    return statement.kind is Kind.UPDATE or statement.do_update
+    return statement.kind in {Kind.UPDATE, Kind.MERGE} or statement.do_update
 
 
 def _aliases(
@@ -87,15 +122,9 @@ def _aliases(
     return old, new, f"WITH ({', '.join(ours)}) " if ours else ""
 
 
-def _images(
-    statement: Statement,
-    relation: Relation,
-    columns: Sequence[Column],
-    known: Known,
-    old: str,
-    new: str,
-) -> list[str]:
+def _images(logged: Logged, known: Known, old: str, new: str) -> list[str]:
     """Our columns, in the order of _OURS."""
+    statement, relation, columns = logged.statement, logged.relation, logged.columns
     safe = known.safe_settings
     by_name = {column.name: column for column in columns}
     keys = [by_name[name] for name in relation.key if name in by_name]
@@ -113,7 +142,13 @@ def _images(
         return [f"{new}.tableoid", "NULL::pg_catalog.oid", "NULL::pg_catalog.tid", f"{new}.ctid",
                 none, picture, hashed(new)]  # fmt: skip
     before = image_or_null(columns, old, safe_settings=safe)
-    after = image(columns, new, safe_settings=safe)
+    if statement.kind is Kind.MERGE:
+        # Any of its rows may lack either.
+        after = image_or_null(columns, new, safe_settings=safe)
+        key = f"CASE WHEN {new}.tableoid IS NULL THEN {hashed(old)} ELSE {hashed(new)} END"
+    else:
+        after = image(columns, new, safe_settings=safe)
+        key = hashed(new)
     return [
         f"COALESCE({old}.tableoid, {new}.tableoid)",
         f"CASE WHEN {new}.tableoid OPERATOR(pg_catalog.<>) {old}.tableoid THEN {new}.tableoid END",
@@ -121,15 +156,22 @@ def _images(
         f"{new}.ctid",
         before,
         after,
-        hashed(new),
+        key,
     ]
 
 
-def _log(statement: Statement, known: Known, fingerprint: int) -> str:
-    if statement.do_update:
-        op = "CASE WHEN hotrollback_old_tid IS NULL THEN 'I' ELSE 'U' END"
-    else:
-        op = {Kind.INSERT: "'I'", Kind.UPDATE: "'U'", Kind.DELETE: "'D'"}[statement.kind]
+_UPSERT: Final = "CASE WHEN hotrollback_old_tid IS NULL THEN 'I' ELSE 'U' END"
+_OPS: Final = {
+    Kind.INSERT: "'I'",
+    Kind.UPDATE: "'U'",
+    Kind.DELETE: "'D'",
+    Kind.MERGE: "CASE WHEN hotrollback_new_tid IS NULL THEN 'D'"
+    " WHEN hotrollback_old_tid IS NULL THEN 'I' ELSE 'U' END",
+}
+
+
+def _log(statement: Statement, known: Known, fingerprint: int, name: str) -> bytes:
+    op = _UPSERT if statement.do_update else _OPS[statement.kind]
     stale_target, stale = "", ""
     if known.epoch is not None:
         stale_target = ", stale"
@@ -137,8 +179,9 @@ def _log(statement: Statement, known: Known, fingerprint: int) -> str:
             ", CASE WHEN (SELECT last_value FROM hotrollback.epoch)"
             f" OPERATOR(pg_catalog.<>) {known.epoch} THEN true END"
         )
-    return (
+    sql = (
         f"INSERT INTO hotrollback.change ({_TARGETS}{stale_target}) SELECT hotrollback_relid,"
         f" hotrollback_moved, {op}, hotrollback_old_tid, hotrollback_new_tid, hotrollback_key,"
-        f" {fingerprint}, hotrollback_before, hotrollback_after{stale} FROM hotrollback_w"
+        f" {fingerprint}, hotrollback_before, hotrollback_after{stale} FROM {name}"
     )
+    return sql.encode()

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.capture.around import Own
-from proxy.capture.choose import Need, choose, may_write
+from proxy.capture.case import Need
+from proxy.capture.choose import choose, may_write
 from proxy.capture.plan import PASS, How, Plan, Reason
 from proxy.catalog import identity, relation
 from proxy.catalog.cache import Known

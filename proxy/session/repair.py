@@ -20,7 +20,7 @@ _REFUSALS: Final = b"RB"
 # Cancelled, in conflict, not allowed: the server's answer to whatever was running.
 _ANYBODYS: Final = frozenset((b"57", b"40", b"25", b"08"))
 # Names that only our text gives: the relation is no longer what it was taken for.
-_NAMES: Final = re.compile(rb"\bhotrollback_(?:[wlonx]|c[0-9]+|relid|before|after|key)\b")
+_NAMES: Final = re.compile(rb"\bhotrollback_(?:[onx]|[wlc][0-9]*|relid|before|after|key)\b")
 _LOG: Final = re.compile(
     rb"\bhotrollback(?:\.|\b(?!_))|permission denied for (?:table change|sequence epoch)"
 )

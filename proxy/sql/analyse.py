@@ -55,10 +55,12 @@ def _statement(source: Source, first: int, stop: int, standard_strings: bool) ->
     tokens = source.tokens[first:stop]
     key = folded(shape(source.text, tokens)[0])
     statement.fingerprint = digest(key)
-    if group is Group.ROW_WRITER and statement.understood:
+    if (group is Group.ROW_WRITER or statement.writers) and statement.understood:
         statement.agreed = agreed(
             statement, source.text, tokens, key, standard_strings=standard_strings
         )
+        for writer in statement.writers:
+            writer.statement.agreed = statement.agreed
     return statement
 
 

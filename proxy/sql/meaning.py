@@ -37,6 +37,7 @@ class Meaning:
     returning: int | None  # how many items, None without the clause
     conflict: str | None  # "nothing", "update"
     functions: frozenset[str]  # that are not sqlglot's own
+    writers: tuple["Meaning | None", ...]  # writing items of its WITH
 
 
 _KINDS: Final[dict[type[exp.Expr], Kind]] = {
@@ -45,6 +46,7 @@ _KINDS: Final[dict[type[exp.Expr], Kind]] = {
     exp.Delete: Kind.DELETE,
     exp.Merge: Kind.MERGE,
 }
+_WRITING: Final = tuple(_KINDS)
 _DIALECT: Final = Postgres()
 _NAME_LENGTH: Final = 63
 # Longer statements are given to it without their values; it takes a microsecond a byte.
@@ -98,14 +100,13 @@ def _doubles(tokens: Sequence[Token]) -> bool:
 def _read(root: exp.Expr) -> Meaning | None:
     kind = _KINDS.get(type(root))
     if kind is None:
-        return None
+        return _reader(root)
     table = root.this.this if isinstance(root.this, exp.Schema) else root.this
     if not isinstance(table, exp.Table) or not isinstance(table.this, exp.Identifier):
         return None
     schema = table.args.get("db")
     alias = table.args.get("alias")
     returning = root.args.get("returning")
-    writing = (exp.Insert, exp.Update, exp.Delete, exp.Merge)
     with_ = root.args.get("with_")
     return Meaning(
         kind=kind,
@@ -114,11 +115,37 @@ def _read(root: exp.Expr) -> Meaning | None:
         alias=_name(alias.this) if alias else None,
         only=bool(table.args.get("only")),
         has_with=with_ is not None,
-        writes_in_with=with_ is not None and with_.find(*writing) is not None,
+        writes_in_with=with_ is not None and with_.find(*_WRITING) is not None,
         returning=len(returning.expressions) if returning else None,
         conflict=_conflict(root.args.get("conflict")),
         functions=frozenset(map(_function, root.find_all(exp.Anonymous))),
+        writers=_writers(with_),
     )
+
+
+def _reader(root: exp.Expr) -> Meaning | None:
+    with_ = root.args.get("with_")
+    if not isinstance(root, exp.Query) or with_ is None:
+        return None
+    functions = frozenset(map(_function, root.find_all(exp.Anonymous)))
+    return Meaning(
+        kind=Kind.SELECT,
+        schema=None,
+        name="",
+        alias=None,
+        only=False,
+        has_with=True,
+        writes_in_with=with_.find(*_WRITING) is not None,
+        returning=None,
+        conflict=None,
+        functions=functions,
+        writers=_writers(with_),
+    )
+
+
+def _writers(with_: exp.Expr | None) -> tuple[Meaning | None, ...]:
+    items = with_.expressions if with_ is not None else ()
+    return tuple(_read(item.this) for item in items if isinstance(item.this, _WRITING))
 
 
 def _name(identifier: exp.Expr) -> str:
@@ -148,9 +175,7 @@ def _conflict(clause: exp.Expr | None) -> str | None:
 
 def difference(statement: Statement, meant: Meaning) -> str | None:
     """The first thing about which the two readers differ; None if they agree."""
-    target = statement.target
-    if target is None:
-        return "target"
+    target = statement.target or (None, "")
     conflict = "update" if statement.do_update else "nothing"
     returning = len(statement.returning_columns) if statement.returning is not None else None
     rows = (
@@ -163,6 +188,11 @@ def difference(statement: Statement, meant: Meaning) -> str | None:
         ("returning", returning == meant.returning),
         ("conflict", meant.conflict == (conflict if statement.has_on_conflict else None)),
         ("functions", all(_known(statement, name) for name in meant.functions)),
+        ("writers", len(statement.writers) == len(meant.writers) or not statement.writers),
+        *(
+            ("writer", theirs is not None and difference(ours.statement, theirs) is None)
+            for ours, theirs in zip(statement.writers, meant.writers, strict=False)
+        ),
     )
     return next((name for name, same in rows if not same), None)
 

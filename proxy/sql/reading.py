@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from proxy.sql.kinds import Group, Kind, find_kind
+from proxy.sql.lexer import name_of
 from proxy.sql.names import find_names
 from proxy.sql.spans import (
     Conflict,
@@ -17,9 +18,10 @@ from proxy.sql.spans import (
     find_target,
     find_top,
     find_with,
+    labels,
     writes_in_with,
 )
-from proxy.sql.statement import Statement
+from proxy.sql.statement import Statement, Writer
 from proxy.sql.utility import DETAILS, kind_at
 
 _NAMELESS: Final = frozenset((Group.TRANSACTION, Group.SESSION, Group.MAINTENANCE))
@@ -29,6 +31,8 @@ _AFTER_MERGE: Final = frozenset((b"using",))
 _AFTER_INSERT: Final = frozenset(
     (b"(", b"default", b"overriding", b"select", b"values", b"with", b"table")
 )
+# The words before other relations.
+_JOINS: Final = {Kind.UPDATE: b"from", Kind.DELETE: b"using", Kind.MERGE: b"using"}
 _ONLY_INTO: Final = {Kind.INSERT: b"into", Kind.MERGE: b"into", Kind.DELETE: b"from"}
 _THEN: Final = {
     Kind.INSERT: _AFTER_INSERT,
@@ -61,7 +65,31 @@ def read(source: Source, first: int, stop: int) -> Statement:
         _row_writer(statement, source, first, stop, with_)
     else:
         _other(statement, source, first, stop, with_)
+    if with_ is not None and statement.ctes_write:
+        statement.writers = _writers(source, first, stop, with_)
     return statement
+
+
+def _writers(source: Source, first: int, stop: int, with_: With) -> tuple[Writer, ...]:
+    """None of them if something else inside of brackets writes, too."""
+    found: list[Writer] = []
+    for name, body in zip(with_.names, with_.bodies, strict=True):
+        begin, end = body + 1, source.close[body]
+        if begin == end:
+            continue
+        inner = read(source, begin, end)
+        if inner.kind.group is Group.ROW_WRITER:
+            word = _JOINS.get(inner.kind, b"")
+            joins = find_top(source, begin, end, word) is not None
+            found.append(_writer(source, (first, stop), name, inner, joins=joins))
+    return tuple(found) if len(found) == writes_in_with(source, first, stop) else ()
+
+
+def _writer(source: Source, within: Span, name: int, inner: Statement, *, joins: bool) -> Writer:
+    text, tokens, _, _ = source
+    called = name_of(text, tokens[name])
+    mentions = sum(name_of(text, token) == called for token in tokens[slice(*within)])
+    return Writer(tokens[name].start, inner.start, inner, mentions != 1, joins)
 
 
 def _row_writer(
@@ -92,11 +120,15 @@ def _row_writer(
     statement.alias = target.alias
     statement.current_of = _current_of(source, main, stop, kind)
     statement.overriding = _overriding(source, target.after, stop, kind)
-    _clauses(statement, source, returning, conflict)
+    _clauses(statement, source, stop, returning, conflict)
 
 
 def _clauses(
-    statement: Statement, source: Source, returning: Returning | None, conflict: Conflict | None
+    statement: Statement,
+    source: Source,
+    stop: int,
+    returning: Returning | None,
+    conflict: Conflict | None,
 ) -> None:
     if returning is not None:
         tokens = source.tokens
@@ -107,6 +139,8 @@ def _clauses(
         statement.returning_columns = returning.stars
         if True not in returning.stars:
             statement.returning_items = len(returning.stars)
+        if statement.start:
+            statement.returning_labels = labels(source, returning, stop)
     if conflict is not None:
         statement.has_on_conflict = True
         statement.do_update = conflict.update
@@ -120,7 +154,7 @@ def _name(statement: Statement, source: Source, first: int, stop: int, skip: Ite
     statement.qualified_calls = names.qualified_calls
     statement.operators = names.operators
     statement.params = names.params
-    statement.ctes_write = writes_in_with(source, first, stop)
+    statement.ctes_write = writes_in_with(source, first, stop) > 0
     return names.complete
 
 

@@ -40,12 +40,14 @@ class Target(NamedTuple):
 
 
 class With(NamedTuple):
-    """A leading WITH: `names` are the indices of its items' names."""
+    """A leading WITH: `names` are the indices of its items' names, `bodies` of the brackets that
+    open their statements."""
 
     recursive: bool
     first: int
     main: int  # index of the main statement's verb
     names: tuple[int, ...]
+    bodies: tuple[int, ...]
 
 
 class Returning(NamedTuple):
@@ -159,6 +161,7 @@ def find_with(source: Source, first: int, stop: int) -> With | None:
     index += recursive
     items = index
     names: list[int] = []
+    bodies: list[int] = []
     while True:
         if index >= stop or name_of(source.text, source.tokens[index]) is None:
             return None
@@ -175,6 +178,7 @@ def find_with(source: Source, first: int, stop: int) -> With | None:
             index += 1
         if index >= stop or words[index] != b"(":
             return None
+        bodies.append(index)
         after = _after_search(source, close[index] + 1, stop)
         if after is None:
             return None
@@ -185,7 +189,7 @@ def find_with(source: Source, first: int, stop: int) -> With | None:
         break
     if index >= stop or words[index] not in MAIN_VERBS:
         return None
-    return With(recursive, items, index, tuple(names))
+    return With(recursive, items, index, tuple(names), tuple(bodies))
 
 
 def _after_search(source: Source, index: int, stop: int) -> int | None:
@@ -204,12 +208,13 @@ def _after_search(source: Source, index: int, stop: int) -> int | None:
     return index if index < stop else None
 
 
-def writes_in_with(source: Source, first: int, stop: int) -> bool:
-    """Whether INSERT, UPDATE, DELETE or MERGE begins inside of brackets. It may take a column of
+def writes_in_with(source: Source, first: int, stop: int) -> int:
+    """How often INSERT, UPDATE, DELETE or MERGE begins inside of brackets. It may take a column of
     such a name for one, which costs a comparison; never the reverse."""
     words = source.words
     if _WRITES.isdisjoint(words[first + 1 : stop]):
-        return False
+        return 0
+    found = 0
     searches = b"search" in words[first:stop] or b"cycle" in words[first:stop]
     depth = 0
     for index in range(first, stop - 1):
@@ -221,8 +226,8 @@ def writes_in_with(source: Source, first: int, stop: int) -> bool:
         elif depth and word in _WRITES and (searches or words[index - 1] in _BRACKETS):
             following = words[index + 1]
             if following in _BEHIND_VERB if word != b"update" else following not in _SIGNS:
-                return True
-    return False
+                found += 1
+    return found
 
 
 def find_returning(source: Source, first: int, stop: int) -> Returning | None:
@@ -252,6 +257,36 @@ def find_returning(source: Source, first: int, stop: int) -> Returning | None:
             items.append(last == b"*" and (at - 1 == begin or words[at - 2] == b"."))
             begin = at + 1
     return Returning(word, declared, aliases, index, tuple(items))
+
+
+def labels(source: Source, returning: Returning, stop: int) -> tuple[str | None, ...]:
+    """What the items of a RETURNING are called: of a star what stands before its point, or nothing;
+    None where the text alone does not tell."""
+    found: list[str | None] = []
+    begin = returning.first
+    for at in (*top_level(source, begin, stop), stop):
+        if at == stop or source.words[at] == b",":
+            found.append(_label(source, begin, at))
+            begin = at + 1
+    return tuple(found)
+
+
+def _label(source: Source, begin: int, end: int) -> str | None:
+    text, tokens, words, _ = source
+    if words[begin:end] == [b"*"]:
+        return ""
+    last = end - 1
+    if words[last] == b"*":
+        last = end - 3  # before the point
+        if last != begin:
+            return None
+    elif end - begin > 2 and words[last - 1] == b"as":
+        return name_of(text, tokens[last])
+    else:
+        named = find_name(source, begin, end)
+        if named is None or named[1] != end:
+            return None
+    return None if words[begin] in NOT_A_COLUMN_ID else name_of(text, tokens[last])
 
 
 def _row_aliases(source: Source, first: int, stop: int) -> tuple[str, str] | None:

@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 
 class Edit(NamedTuple):
-    """`text` instead of what is between the two byte offsets; `why` is for people."""
+    """`text` instead of what is between the two byte offsets; `why` is for people. A piece of the
+    client's that only moves has a `source`: where it was."""
 
     start: int
     end: int
     text: bytes
     why: str
+    source: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def apply(text: bytes, edits: Sequence[Edit]) -> tuple[bytes, PositionMap]:
     for edit in sorted(edits, key=lambda edit: edit.start):
         if edit.start < done or edit.end < edit.start or edit.end > len(text):
             raise ValueError(f"edits overlap or are out of the text: {edit.why}")
-        for piece, source in ((text[done : edit.start], done), (edit.text, None)):
+        for piece, source in ((text[done : edit.start], done), (edit.text, edit.source)):
             if piece:
                 pieces.append(piece)
                 starts.append(at)

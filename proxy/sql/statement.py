@@ -42,6 +42,7 @@ class Statement:
     recursive: bool = False
     body_start: int = 0  # of the verb
     ctes_write: bool = False  # a statement inside of brackets writes
+    writers: tuple["Writer", ...] = ()  # the items of a leading WITH that write, if no others do
     has_on_conflict: bool = False
     do_update: bool = False
     current_of: bool = False
@@ -52,6 +53,9 @@ class Statement:
     returning_aliases: tuple[str, str] | None = None  # of the old and the new row, if so declared
     returning_columns: tuple[bool, ...] = ()  # for each item whether it is a star
     returning_items: int | None = None  # how many columns, where no star is among them
+    # Of a writer: what its items are called, None where the text does not tell; of a star what
+    # stands before it.
+    returning_labels: tuple[str | None, ...] = ()
 
     # All others.
     inner: Kind | None = None  # of EXPLAIN, PREPARE, DECLARE
@@ -76,6 +80,17 @@ class Statement:
 
     def slice(self, text: bytes) -> bytes:
         return text[self.start : self.end]
+
+
+@dataclass(slots=True, eq=False)
+class Writer:
+    """An item of a leading WITH that is an INSERT, UPDATE, DELETE or MERGE."""
+
+    start: int  # of its name
+    body: int  # behind the bracket that opens its statement
+    statement: Statement
+    mentioned: bool  # its name stands somewhere else, too
+    joins: bool  # it may name other relations whose columns a star would give
 
 
 class UnbalancedError(ValueError):

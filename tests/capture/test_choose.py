@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.capture.choose import Need, choose, may_write
+from proxy.capture.case import Need
+from proxy.capture.choose import choose, may_write
 from proxy.capture.plan import How, Plan, Reason
 from proxy.catalog.cache import Known
 from proxy.catalog.relation import Relation
@@ -23,6 +24,7 @@ COLUMNS = (
     Column("v", ColumnKind.PLAIN, "text", "text"),
 )
 UPDATE, INSERT, DELETE = "update t set v = 'x'", "insert into t values (1)", "delete from t"
+MERGE = "merge into t using u on true when matched then delete"
 RETURNING = "update t set v = 'x' returning id"
 
 
@@ -78,7 +80,8 @@ def test_what_a_trigger_records_is_never_rewritten_too(text, facts):
     ("text", "how"),
     [(INSERT, How.REWRITE), (DELETE, How.REWRITE), (UPDATE, How.WATCH),
      ("insert into t values (1) on conflict do nothing", How.REWRITE),
-     ("insert into t values (1) on conflict (id) do update set v = ''", How.WATCH)],
+     ("insert into t values (1) on conflict (id) do update set v = ''", How.WATCH),
+     (MERGE, How.WATCH)],
 )  # fmt: skip
 def test_before_18_the_old_row_cannot_be_had(text, how):
     chosen = plan(text, version=150000)
@@ -91,9 +94,14 @@ OTHERS = [
     ("select now()", How.PASS, None),
     ("select writes()", How.WATCH, Reason.FUNCTION),
     ("select lo_create(1)", How.WATCH, Reason.LARGE_OBJECT),
-    ("with d as (delete from t returning *) select * from d", How.WATCH, Reason.WRITABLE_CTE),
-    ("with d as (delete from t returning *) insert into u select * from d", How.WATCH, Reason.WRITABLE_CTE),
-    ("merge into t using u on true when matched then delete", How.WATCH, Reason.MERGE),
+    ("with d as (delete from t returning *) select * from d", How.REWRITE, Reason.WRITABLE_CTE),
+    ("with d as (delete from t returning *) insert into u select * from d", How.REWRITE, Reason.WRITABLE_CTE),
+    ("with d as (delete from t using u returning *) select * from d", How.WATCH, Reason.WRITABLE_CTE),
+    ("with d as (delete from t returning v || 'x') select * from d", How.WATCH, Reason.WRITABLE_CTE),
+    ("with d as (delete from t) select * from d", How.WATCH, Reason.WRITABLE_CTE),
+    ("copy (with d as (delete from t returning id) select * from d) to stdout", How.WATCH, Reason.WRITABLE_CTE),
+    (MERGE, How.REWRITE, Reason.FUNCTION),
+    ("with recursive r as (select 1) " + MERGE, How.WATCH, Reason.SYNTAX),
     ("copy t from stdin", How.WATCH, Reason.COPY),
     ("copy t to stdout", How.PASS, None),
     ("truncate t", How.NOTE, Reason.TRUNCATE),
@@ -188,6 +196,9 @@ ROWS = [
     ("insert into t as old values (1) on conflict (id) do update set v = 'x' returning old.v, new.v",
      b"WITH (OLD AS hotrollback_o) "),
     ("delete from t using u as old where old.id = t.id returning old.v", b'"t".ctid'),
+    ("merge into t using u new on true when matched then delete returning new.v, old.v", b"old.ctid, hotrollback_n.ctid"),
+    ("merge into t using u on true when matched then delete returning new.v", b"hotrollback_o.ctid, new.ctid"),
+    ("merge into t using (select 1) new on true when matched then delete returning new.v", None),
 ]  # fmt: skip
 
 

@@ -49,6 +49,43 @@ SESSIONS = {
         "update t set v = 'a' where id = 1 returning with (old as before) before.v, new.v, v",
         "insert into t values (1, 'up') on conflict (id) do update set v = 'u' returning old.v, new.v",
     ],
+    "writing with": [
+        "with d as (delete from t where id = 1 returning *) select * from d",
+        "with d(a, b) as not materialized (delete from t x where id < 3 returning x.id, v as w, x.*) select b, a, d.old from d order by a",
+        "with i as (insert into gen(a) values (1), (2) returning *) insert into t(id, v) select 90 + a, 'w' from i returning *, old.id",
+        "with /* c */ u as (update t set v = 'u' where id = 3 returning t.old, v, id /* end */ -- more\n) update t set v = u.v from u where t.id = u.id + 1 returning t.id, u.*",
+        "with d as (delete from t where id = 1 /* none */), i as (insert into loud values (1)) select count(*) from t",
+        "with d as (delete from t where id = 1) select * from d",
+        "with d as (delete from t where id = 1 returning 1/0 as x) select * from d",
+        "with d as (delete from t returning id), d as (select 1) select 1", "with d(a, b) as (delete from t returning id) select 1",
+        "with d(a, b) as (delete from t returning id) select a, ü from d", "with d as (delete from t returning id) select nothing from d",
+        "with d as (delete from t returning nothing) select 1", "with d(a) as (delete from t) select 1",
+        "with recursive d as (delete from t where id in (select id from r) returning id), r as (select 1 as id) select * from d",
+        "with q as (select id from t order by id limit 1 for update skip locked), d as (delete from t using q where q.id = t.id returning t.id) select * from d",
+        "with a as (with b as (select 2 as x) delete from t using b where x = id returning t.v) table a",
+        "with a as (insert into t values (1, 'up') on conflict (id) do update set v = 'w' returning id, v) select v, id from a",
+        "with a as (insert into t values (1, 'up') returning id) select 1", "select 1; with a as (delete from t returning id) select * from a",
+        "with a as (insert into gen(b) values (1)) select 1", "with a as (delete from t where id = 3 returning id) delete from t where id = 3",
+        "with a as (delete from secret returning a) select 1", "with a as (insert into ruled values (1)) select 1",
+        "with a as (update part set k = 3 - k where id = 1 returning *) select tableoid::regclass, * from part, a",
+    ],
+    "merge": [
+        "merge into t using staging s on s.id = t.id when matched then update set v = s.v when not matched then insert (id) values (s.id)",
+        "merge into t as x using (values (1), (2), (90)) s(id) on s.id = x.id when matched and x.id = 1 then delete"
+        " when matched then update set v = 'm' when not matched then insert (id, v) values (s.id, default) returning merge_action(), old.v, new.v, x.*, s.id",
+        "merge into t using staging new on new.id = t.id when matched then update set v = 'n' returning new.v, t.v, old.v",
+        "merge into t using staging s on s.id = t.id when not matched by source then delete returning old.id",
+        "merge into t using (values (1)) s(id) on true when matched then do nothing",
+        "merge into part p using (values (1)) s(id) on s.id = p.id when matched then update set k = 3 - k returning *, tableoid::regclass",
+        "merge into only par using (values (1)) s(id) on true when matched then delete",
+        "merge into loud using (values (1)) s(id) on false when not matched then insert values (s.id)",
+        "merge into gen using (values (1)) s(id) on false when not matched then insert (a) overriding user value values (3) returning *",
+        "merge into t using (values (3), (3)) s(id) on s.id = t.id when matched then update set v = 'twice'",
+        "merge into t using staging s on s.id = t.id when matched then update set nothing = 1",
+        "merge into t using staging s on s.id = t.id when not matched then insert (id) values (2)",
+        "merge into secret using staging s on true when matched then delete", "merge into t using staging s on",
+        "merge into vw using staging s on s.id = vw.id when not matched then do nothing",
+    ],
     "returning": [
         "insert into gen(a) values (1), (2) returning *, a as a, 'x', null, 1 + 1 as \"Sum\", tableoid::regclass",
         "insert into gen default values returning b",
@@ -91,7 +128,7 @@ SESSIONS = {
     "odd texts": [";", "", "-- only", "update t set v = 'a' where id = 1; ; delete from t where id = 2 -- end",
                   "/* lead */ with w as (select 3 as i) update t set v = 'w' from w where w.i = t.id /* end */;"],
 }  # fmt: skip
-EIGHTEEN = {"own rows", "not rewritten"}
+EIGHTEEN = {"own rows", "merge", "not rewritten", "writing with"}
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,25 @@ TEMPLATES = (
     ("UPDATE keyed AS k SET u = $1 WHERE k.id = $2", (KEYS, KEYS)),
     ("UPDATE keyed SET id = $1 WHERE id = $2", (KEYS, KEYS)),
     ("WITH w AS (SELECT $1::int AS id) DELETE FROM keyed USING w WHERE keyed.id = w.id", (KEYS,)),
+    (
+        "MERGE INTO keyed k USING (VALUES ($1::int, $2::int, $3::text)) s(id, u, v) ON k.id = s.id"
+        " WHEN MATCHED THEN UPDATE SET u = s.u, v = s.v"
+        " WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.u, s.v)",
+        (KEYS, KEYS, WORDS),
+    ),
+    (
+        "MERGE INTO child USING (VALUES ($1::int)) s(id) ON child.id = s.id WHEN MATCHED THEN DELETE",
+        (KEYS,),
+    ),
+    (
+        "WITH d AS (DELETE FROM leaf WHERE id = $1 RETURNING *) INSERT INTO bare SELECT 'd', id FROM d",
+        (KEYS,),
+    ),
+    (
+        "WITH u AS (UPDATE keyed SET v = $1 WHERE id = $2 RETURNING id, v AS word),"
+        " i AS (INSERT INTO bare VALUES ($1, $2)) SELECT word, id FROM u",
+        (WORDS, KEYS),
+    ),
     ("INSERT INTO bare VALUES ($1, $2), ($1, $2)", (WORDS, KEYS)),
     ("UPDATE bare SET n = $1 WHERE v = $2", (KEYS, WORDS)),
     ("DELETE FROM bare WHERE v = $1 RETURNING n", (WORDS,)),
@@ -75,6 +94,12 @@ TEMPLATES = (
     ("UPDATE parted SET k = $1 WHERE id = $2", (KEYS, KEYS)),
     ("UPDATE parted SET v = $1 WHERE id = $2 AND k = $3", (WORDS, KEYS, KEYS)),
     ("DELETE FROM parted WHERE id = $1", (KEYS,)),
+    (
+        "MERGE INTO parted p USING (VALUES ($1::int, $2::int)) s(id, k) ON p.id = s.id"
+        " WHEN MATCHED THEN UPDATE SET k = s.k, v = 'm'"
+        " WHEN NOT MATCHED THEN INSERT (v, k, id) VALUES ('m', s.k, s.id)",
+        (KEYS, KEYS),
+    ),
     ("INSERT INTO made (id, a) OVERRIDING SYSTEM VALUE VALUES ($1, $2)", (KEYS, KEYS)),
     ("UPDATE made SET a = $1 WHERE id = $2", (KEYS, KEYS)),
     ("DELETE FROM made WHERE id = $1", (KEYS,)),

@@ -35,6 +35,7 @@ def test_meaning():
         returning=2,
         conflict="update",
         functions=frozenset({"my_f"}),
+        writers=(),
     )
     assert meaning.difference(one(FULL), meant) is None
 

@@ -1,0 +1,69 @@
+"""A statement and what is known where it will run; what must be asked first; and why it is not
+rewritten, where that is so. Not: what is done with it then (choose).
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from proxy.capture.plan import How, Plan, Reason
+from proxy.catalog import capabilities
+from proxy.catalog.cache import Known
+from proxy.catalog.relation import Name, Relation
+from proxy.sql.kinds import Kind
+from proxy.sql.statement import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What must be asked before a plan can be made; one kind of question at a time."""
+
+    fingerprint: int
+    relations: tuple[Name, ...] = ()
+    columns: tuple[int, ...] = ()
+    calls: tuple[str, ...] = ()
+    procedures: tuple[str, ...] = ()
+    returning: bool = False  # the names of the columns that the statement returns
+    text: bytes = b""
+    relation: Relation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One statement and what is known where it will run."""
+
+    statement: Statement
+    text: bytes  # the message's text; the statement's offsets point into it
+    known: Known
+    safe_encoding: bool
+    in_block: bool  # a transaction block is open
+    writing_cursors: Collection[str | None]  # cursors whose queries may write
+    fingerprint: int
+
+    def watch(self, reason: Reason, relation: Relation | None = None) -> Plan:
+        late = relation is not None and relation.deferred
+        return Plan(How.WATCH, self.fingerprint, reason, relation, late=late)
+
+
+def why_not(case: Case, relation: Relation) -> Reason | None:
+    """The first row that holds says why the statement is not rewritten."""
+    statement = case.statement
+    merge = statement.kind is Kind.MERGE
+    old = merge or statement.kind is Kind.UPDATE or statement.do_update
+    rows: tuple[tuple[bool, Reason], ...] = (
+        (relation.foreign or relation.kind == "f", Reason.FOREIGN_TABLE),
+        (relation.kind == "v", Reason.VIEW),
+        (relation.kind not in "rp", Reason.RELATION),
+        (relation.rules, Reason.RULES),
+        (relation.row_security, Reason.ROW_SECURITY),
+        (relation.query_seen, Reason.CURRENT_QUERY),
+        (not relation.selectable, Reason.NO_SELECT),
+        (
+            relation.inherited and not statement.target_only and statement.kind is not Kind.INSERT,
+            Reason.INHERITANCE,
+        ),
+        (old and not capabilities.returns_old(case.known.version), Reason.NO_OLD),
+        # The server refuses it, and would not once it stands in a WITH.
+        (merge and statement.recursive, Reason.SYNTAX),
+        (not statement.agreed, Reason.SYNTAX),
+    )
+    return next((reason for holds, reason in rows if holds), None)
