@@ -53,7 +53,8 @@ class Settings:
         "The server behind the proxy, the operator role that reads the catalog and the log and"
         " runs undos, and the database that commands mean when they name none. Clients bring their"
         " own role, password and database. The operator's password may also come from PGPASSWORD"
-        " or ~/.pgpass.",
+        " or ~/.pgpass. TLS is said as libpq says it, by sslmode, sslrootcert, sslcert, sslkey and"
+        " sslnegotiation behind a question mark; see below.",
         flag="--upstream",
         metavar="URL",
     )
@@ -76,6 +77,37 @@ class Settings:
         kinds.whole(1, 65535),
         6433,
         "The number in the admin socket's name, .s.PGSQL.6433; as in psql -h DIR -p 6433.",
+    )
+    tls: str = _row(
+        kinds.one_of("off", "allow", "require", "verify-ca"),
+        "allow",
+        "TLS with clients. allow: whoever asks for it gets it, once there is a tls_cert. require:"
+        " a login through the port without it is refused. verify-ca: it is also refused without a"
+        " client certificate that leads to tls_client_ca. off: it is never offered. Unix sockets"
+        " have none, and need none.",
+    )
+    tls_cert: Path | None = _row(
+        kinds.FILE,
+        None,
+        "The certificate that clients are shown, in PEM, followed by those that lead to its root."
+        " Read again by RELOAD and SIGHUP, as all that TLS needs.",
+    )
+    tls_key: Path | None = _row(
+        kinds.FILE,
+        None,
+        "Its key, in PEM, without a passphrase, in a file that nobody else may read. Not set: it"
+        " is in the file of tls_cert.",
+    )
+    tls_client_ca: Path | None = _row(
+        kinds.FILE,
+        None,
+        "Roots, in PEM: a client certificate that does not lead to one of them is refused. Clients"
+        ' need none, unless tls = "verify-ca".',
+    )
+    tls_min_version: str = _row(
+        kinds.one_of("TLSv1.2", "TLSv1.3"),
+        "TLSv1.2",
+        "The oldest version of TLS that clients may use.",
     )
     workers: int = _row(
         kinds.whole(1, 256),

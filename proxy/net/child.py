@@ -14,23 +14,26 @@ from config import ConfigError, Settings
 from config import upstream as urls
 from proxy import events
 from proxy.auth.users import Users
-from proxy.net import control, listen, operator
+from proxy.net import control, credentials, listen, operator
 from proxy.net.bookkeeping import Bookkeeping
 from proxy.net.secrets import Secrets, read_list
+from proxy.net.upstream import Route
 from proxy.net.worker import Worker
 
 _log = structlog.get_logger()
 
 
 def make_worker(settings: Settings) -> Worker:
-    """Raises ValueError for an upstream that cannot be meant."""
+    """Raises ValueError for an upstream that cannot be meant, and for certificates."""
 
     async def connecting(database: str | None = None) -> asyncpg.Connection:
         return await operator.connect(settings.upstream, database)
 
     books = Bookkeeping(connecting, f"{socket.gethostname()}:{os.getpid()}")
     secrets = Secrets(connecting, settings.auth_query, _listed(settings))
-    return Worker(settings, urls.read(settings.upstream), books, secrets, settings.capture)
+    to = urls.read(settings.upstream)
+    route, shown = Route(to, credentials.for_server(to)), credentials.for_clients(settings)
+    return Worker(settings, route, shown, books, secrets, settings.capture)
 
 
 def _listed(settings: Settings) -> Users:

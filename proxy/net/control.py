@@ -41,6 +41,9 @@ class Commands:
     async def flush(self) -> None:
         await self._worker.books.flush()
 
+    async def reload(self) -> None:
+        self._worker.reload()
+
     async def forget(self) -> None:
         self._worker.forget()
 

@@ -10,6 +10,8 @@ import asyncpg
 
 from config import upstream
 from config.upstream import without_password
+from proxy.net import credentials
+from proxy.net.upstream import Route, for_operator
 
 __all__ = ["APPLICATION", "connect", "without_password"]
 
@@ -28,9 +30,9 @@ _SETTINGS: Final = {
 
 
 async def connect(url: str, database: str | None) -> asyncpg.Connection:
-    """`database` None: the one that the URL names. Raises ValueError for a URL that cannot be
-    read, OSError where nobody answers, asyncpg.PostgresError for what the server says, and
-    asyncpg.InterfaceError for what the driver does."""
+    """`database` None: the one that the URL names. Raises ValueError for a URL or certificates
+    that cannot be used, OSError where nobody answers, asyncpg.PostgresError for what the server
+    says, and asyncpg.InterfaceError for what the driver does."""
     to = upstream.read(url)
     return await asyncpg.connect(
         host=to.host,
@@ -38,7 +40,7 @@ async def connect(url: str, database: str | None) -> asyncpg.Connection:
         user=to.user,
         password=to.password,
         database=database or to.database,
-        ssl=False,
         timeout=CONNECT_TIMEOUT,
         server_settings=_SETTINGS,
+        **for_operator(Route(to, credentials.for_server(to))),
     )

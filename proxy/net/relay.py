@@ -6,18 +6,16 @@ never both.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, cast
 
 import structlog
 
-from config.upstream import Upstream
 from proxy.auth.dialogue import Derivation, Lookup
-from proxy.net import upstream
-from proxy.net.secrets import Secrets
-from proxy.session.login import Surroundings
+from proxy.net import credentials, upstream
+from proxy.net.door import NEEDED, Door
+from proxy.net.tls import Secured
 from proxy.session.session import Session
-from proxy.session.startup import Cancel, Connect, Startup, State, Tagger
+from proxy.session.startup import Cancel, Connect, Secure, Startup, State
 from proxy.wire import encode
 
 _log = structlog.get_logger()
@@ -26,37 +24,6 @@ _log = structlog.get_logger()
 HELD_LIMIT: Final = 1 << 20
 # What a server that does not read may still take before it is cut off from a client that is gone.
 _LAST_BYTES: Final = 5.0  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """What every link of a worker needs."""
-
-    loop: asyncio.AbstractEventLoop
-    upstream: Upstream
-    around: Surroundings
-    tag_of: Callable[[str], Tagger]  # by client address
-    secrets: Secrets
-    login_timeout: float  # seconds
-    opened: Callable[["Link"], None]
-    logged_in: Callable[[Session, str], None]  # with the client's address
-    closed: Callable[["Link"], None]
-    errands: set[asyncio.Task[None]]  # cancel requests on their way
-
-    def send_cancel(self, packet: bytes, then: Callable[[], None] | None = None) -> None:
-        """On its way whatever becomes of the client that asked for it."""
-
-        async def deliver() -> None:
-            try:
-                await upstream.cancel(self.upstream, self.loop, packet, self.login_timeout)
-            except OSError as error:
-                _log.info("cancel_failed", error=str(error) or type(error).__name__)
-            if then is not None:
-                then()
-
-        task = self.loop.create_task(deliver())
-        self.errands.add(task)
-        task.add_done_callback(self.errands.discard)
 
 
 class Link(asyncio.Protocol):
@@ -86,7 +53,11 @@ class Link(asyncio.Protocol):
         self.client = client = cast(asyncio.Transport, transport)
         peer = client.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
-        self.startup = Startup(self.door.tag_of(self.address))
+        self.startup = Startup(
+            self.door.tag_of(self.address),
+            offers_tls=self.door.shown() is not None,
+            needs_tls=self.door.tls in NEEDED,
+        )
         self._timeout = self.door.loop.call_later(self.door.login_timeout, self._too_slow)
         self.door.opened(self)
 
@@ -131,14 +102,41 @@ class Link(asyncio.Protocol):
         if isinstance(wants, Cancel):
             # The client waits for the end of the connection to know that it was taken.
             self.door.send_cancel(wants.packet, self.close)
+        elif isinstance(wants, Secure):
+            self._secure(startup, wants)
         elif isinstance(wants, Connect):
             self._connecting = self.door.loop.create_task(self._connect(startup))
         elif isinstance(wants, Lookup | Derivation):
             self._finding = self.door.loop.create_task(self._find(startup, wants))
 
+    def _secure(self, startup: Startup, wants: Secure) -> None:
+        client, shown = self.client, self.door.shown()
+        if client is None or shown is None:  # it was taken away since it was offered
+            self.cut()
+            return
+        self._flush_startup(startup)
+        secured = Secured(client, self, shown.side)
+
+        def then(error: OSError | None) -> None:
+            if error is not None:
+                _log.info("tls_failed", client=self.address, error=str(error))
+                return
+            if wants.hello and secured.alpn != credentials.ALPN:
+                secured.abort()
+                return
+            self.client = secured
+            startup.secured(shown.certificate)
+            if self.door.tls == "verify-ca" and secured.peer_certificate is None:
+                startup.fail("28000", "connection requires a valid client certificate")
+                self._flush_startup(startup)
+
+        secured.accept(wants.hello, then)
+
     async def _connect(self, startup: Startup) -> None:
         try:
-            await upstream.connect(self.door.upstream, self.door.loop, lambda: ServerSide(self))
+            startup.server_certificate = await upstream.connect(
+                self.door.route(), self.door.loop, lambda: ServerSide(self)
+            )
         except OSError as error:
             self._unreachable(startup, error)
         else:
@@ -159,7 +157,7 @@ class Link(asyncio.Protocol):
             self._broken("client")
 
     def _unreachable(self, startup: Startup, error: OSError) -> None:
-        where = str(self.door.upstream)
+        where = str(self.door.route().to)
         _log.warning("upstream_unreachable", upstream=where, error=str(error))
         startup.fail(
             "08001",
@@ -337,7 +335,9 @@ class Link(asyncio.Protocol):
         session, client = self.session, self.client
         if client is not None and not self._ended:
             self._ended = True
-            if session is None or session.between_messages:
+            startup = self.startup
+            securing = startup is not None and startup.state is State.SECURING
+            if not securing and (session is None or session.between_messages):
                 client.write(
                     encode.error(
                         "FATAL", "57P01", "terminating connection due to administrator command"

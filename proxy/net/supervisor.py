@@ -19,10 +19,10 @@ import asyncpg
 import structlog
 import uvloop
 
-from config import Address, Settings
+from config import Address, ConfigError, Settings
 from proxy import events
 from proxy.admin.console import Console
-from proxy.net import child, listen, operator
+from proxy.net import child, credentials, listen, operator
 from proxy.net.admin_socket import AdminSocket
 from proxy.net.children import Children
 from proxy.net.secrets import read_list, warn_of_readers
@@ -41,6 +41,7 @@ class Supervisor:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     capture_on: bool = True
     hurry: bool = False
+    _reloading: asyncio.Task[None] | None = None
 
     # -- what console commands need -----------------------------------------------------------
 
@@ -84,6 +85,21 @@ class Supervisor:
     async def _serving(self) -> list[str]:
         return [database for part in await self._everywhere("serving") for database in part]
 
+    async def reload(self) -> None:
+        """The files that settings name. Raises ConfigError, and nothing has changed then."""
+        _check(self.configured)
+        await self._everywhere("reload")
+        _log.info("reloaded")
+
+    def _hung_up(self) -> None:
+        async def reload() -> None:
+            try:
+                await self.reload()
+            except (ConfigError, ConnectionError) as error:
+                _log.error("not_reloaded", error=str(error))
+
+        self._reloading = asyncio.get_running_loop().create_task(reload())
+
     # -- life -----------------------------------------------------------------------------------
 
     def stop(self) -> None:
@@ -96,8 +112,8 @@ class Supervisor:
         loop.set_exception_handler(child.say_faults)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        # A terminal that is closed, or a habit: neither means that clients should be cut.
-        loop.add_signal_handler(signal.SIGHUP, _hung_up)
+        # A terminal that is closed, or a certificate that is new: nobody is cut.
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         settings = self.configured
         self.capture_on = settings.capture
         # Not shared first: a port that another proxy serves must not be shared with it.
@@ -151,8 +167,11 @@ class Supervisor:
             await self.children.stop(self.configured.grace, lambda: self.hurry)
 
 
-def _hung_up() -> None:
-    _log.warning("sighup_ignored", hint="settings are read when the proxy starts")
+def _check(settings: Settings) -> None:
+    """What workers will read. Raises ConfigError."""
+    credentials.checked(settings)
+    read_list(settings.auth_file)
+    warn_of_readers(settings.auth_file)
 
 
 def _raise_limits() -> None:
@@ -164,10 +183,9 @@ def _raise_limits() -> None:
 
 def serve(settings: Settings) -> int:
     """Runs until it is told to stop; the exit code. Raises OSError if it cannot listen, ConfigError
-    for a file of secrets that cannot be read."""
+    for a file of certificates or secrets that cannot be used."""
     events.configure(settings.log_level)
-    read_list(settings.auth_file)
-    warn_of_readers(settings.auth_file)
+    _check(settings)
     os.umask(0o077)
     _raise_limits()
     return uvloop.run(Supervisor(settings).run())

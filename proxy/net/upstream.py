@@ -1,26 +1,130 @@
 """Connections to the server behind the proxy: clients' own, and the short ones that carry their
-cancel requests. Not: what is said on them.
+cancel requests; by TLS where it is wanted. Not: what is said on them.
 """
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 from config.upstream import Upstream
+from proxy.net.credentials import ALPN
+from proxy.net.tls import Secured
+from proxy.wire import encode
+
+_OPTIONAL: Final = frozenset({"allow", "prefer"})  # of sslmode: a server without TLS will do
+_ENDED: Final = "the server closed the connection before it said whether it has TLS"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the server is, and how TLS is spoken with it; None: not at all."""
+
+    to: Upstream
+    side: ssl.SSLContext | None
 
 
 async def connect(
-    to: Upstream, loop: asyncio.AbstractEventLoop, make: Callable[[], asyncio.Protocol]
-) -> None:
-    """Raises OSError."""
+    route: Route, loop: asyncio.AbstractEventLoop, make: Callable[[], asyncio.Protocol]
+) -> bytes | None:
+    """The server's certificate in DER; None: in clear. Raises OSError."""
+    to = route.to
     if to.socket is not None:
         await loop.create_unix_connection(make, to.socket)
-        return
-    transport, _ = await loop.create_connection(make, to.host, to.port)
+        return None
+    if route.side is None:
+        transport, _ = await loop.create_connection(make, to.host, to.port)
+        _keep_alive(transport)
+        return None
+    done: asyncio.Future[bytes | None] = loop.create_future()
+    side = route.side
+    transport, _ = await loop.create_connection(
+        lambda: _Asking(to, side, make, done), to.host, to.port
+    )
+    _keep_alive(transport)
+    try:
+        return await done
+    except BaseException:
+        transport.abort()
+        raise
+
+
+def _keep_alive(transport: asyncio.BaseTransport) -> None:
     link = transport.get_extra_info("socket")
     if link is not None:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+class _Asking(asyncio.Protocol):
+    """Until TLS is there, or it is known that it will not be. Nothing that a server says before is
+    believed, or shown to anybody: whoever is on the line could have said it."""
+
+    def __init__(
+        self,
+        to: Upstream,
+        side: ssl.SSLContext,
+        make: Callable[[], asyncio.Protocol],
+        done: asyncio.Future[bytes | None],
+    ) -> None:
+        self._to = to
+        self._side = side
+        self._make = make
+        self._done = done
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = made = cast(asyncio.Transport, transport)
+        if self._to.direct:
+            self._secure(made)
+        else:
+            made.write(encode.SSL_REQUEST)
+
+    def data_received(self, data: bytes) -> None:
+        made = self._transport
+        if made is None:
+            return
+        if data == b"S":
+            self._secure(made)
+        elif data == b"N" and self._to.sslmode in _OPTIONAL:
+            above = self._make()
+            made.set_protocol(above)
+            above.connection_made(made)
+            self._over(None)
+        elif data == b"N":
+            self._failed(f"it has no TLS, and sslmode={self._to.sslmode} wants it")
+        else:
+            self._failed("it answers something else than yes or no when it is asked for TLS")
+
+    def _secure(self, made: asyncio.Transport) -> None:
+        above = self._make()
+        secured = Secured(made, above, self._side)
+
+        def then(error: OSError | None) -> None:
+            if error is not None:
+                self._fail(error)
+            elif self._to.direct and secured.alpn != ALPN:
+                self._failed(f"it does not speak {ALPN} by direct TLS")
+            else:
+                above.connection_made(secured)
+                self._over(secured.peer_certificate)
+
+        secured.ask(self._to.host, then)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(exc if isinstance(exc, OSError) else ConnectionResetError(_ENDED))
+
+    def _failed(self, text: str) -> None:
+        self._fail(ConnectionError(text))
+
+    def _fail(self, error: OSError) -> None:
+        if not self._done.done():
+            self._done.set_exception(error)
+
+    def _over(self, certificate: bytes | None) -> None:
+        if not self._done.done():
+            self._done.set_result(certificate)
 
 
 class _Courier(asyncio.Protocol):
@@ -38,10 +142,19 @@ class _Courier(asyncio.Protocol):
 
 
 async def cancel(
-    to: Upstream, loop: asyncio.AbstractEventLoop, packet: bytes, patience: float
+    route: Route, loop: asyncio.AbstractEventLoop, packet: bytes, patience: float
 ) -> None:
     """Ends when the server has taken it. Raises OSError, TimeoutError among them."""
     done: asyncio.Future[None] = loop.create_future()
     async with asyncio.timeout(patience):
-        await connect(to, loop, lambda: _Courier(packet, done))
+        await connect(route, loop, lambda: _Courier(packet, done))
         await done
+
+
+def for_operator(route: Route) -> dict[str, Any]:
+    """The same for asyncpg, which has its own way to speak TLS."""
+    if route.side is None:
+        return {"ssl": False}
+    if route.to.sslmode in _OPTIONAL:
+        return {"ssl": route.to.sslmode}
+    return {"ssl": route.side, "direct_tls": route.to.direct}

@@ -9,12 +9,15 @@ from typing import Final
 import structlog
 
 from config import Settings
-from config.upstream import Upstream
 from proxy.capture.plan import Plan, Reason
 from proxy.catalog.cache import Knowledge
+from proxy.net import credentials
 from proxy.net.bookkeeping import Bookkeeping
-from proxy.net.relay import Door, Link
-from proxy.net.secrets import Secrets
+from proxy.net.credentials import Shown
+from proxy.net.door import Door
+from proxy.net.relay import Link
+from proxy.net.secrets import Secrets, read_list
+from proxy.net.upstream import Route
 from proxy.session.login import Surroundings
 from proxy.session.session import Session
 from proxy.session.startup import Tagger
@@ -44,7 +47,8 @@ class LiveSession:
 @dataclass(slots=True, eq=False)
 class Worker:
     settings: Settings
-    upstream: Upstream
+    route: Route
+    shown: Shown | None  # to clients
     books: Bookkeeping
     secrets: Secrets
     capturing: bool
@@ -75,7 +79,9 @@ class Worker:
         door = Door(
             loop=loop,
             errands=self._errands,
-            upstream=self.upstream,
+            route=lambda: self.route,
+            shown=lambda: self.shown,
+            tls=self.settings.tls,
             around=around,
             tag_of=self._tagger,
             secrets=self.secrets,
@@ -160,6 +166,17 @@ class Worker:
     def set_capture(self, *, on: bool) -> None:
         """At once, for open sessions and prepared statements, too."""
         self.capturing = on
+
+    def reload(self) -> None:
+        """The files that settings name, for connections from now on. Raises ConfigError, and
+        nothing has changed then."""
+        settings = self.settings
+        with credentials.named():
+            shown = credentials.for_clients(settings)
+            side = credentials.for_server(self.route.to)
+        listed = read_list(settings.auth_file)
+        self.shown, self.route = shown, Route(self.route.to, side)
+        self.secrets.configure(settings.auth_query, listed)
 
     def forget(self) -> None:
         """The log was installed or taken out, or tables got triggers: ask again."""

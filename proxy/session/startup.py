@@ -31,6 +31,7 @@ PASSWORD_LIMIT: Final = 1 << 17
 # The longest of the server's messages before it is ready; more is no PostgreSQL.
 SERVER_LIMIT: Final = 1 << 20
 _CANCEL_KEY_LIMIT: Final = 256
+_HANDSHAKE: Final = b"\x16"  # how TLS begins
 _ENCRYPTION: Final = {encode.SSL_CODE: "SSL", encode.GSSENC_CODE: "GSSAPI encryption"}
 _SERVER_KINDS: Final = frozenset(b"RSKZENv")
 _OK: Final = 0  # AuthenticationOk
@@ -40,6 +41,7 @@ _SPACE: Final = re.compile(r"([\\\s])")
 
 class State(Enum):
     FIRST = auto()  # untyped packets
+    SECURING = auto()  # the TLS handshake; nothing is read here
     CONNECTING = auto()  # the server's socket is being opened
     RELAYING = auto()  # authentication
     REFUSED = auto()  # the server will say why, and close
@@ -55,6 +57,14 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Secure:
+    """TLS with the client from now on. `hello`: what it has said of it already, where it began
+    with TLS instead of asking for it."""
+
+    hello: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Connect:
     user: str
     database: str
@@ -67,8 +77,10 @@ Tagger = Callable[[str, str, str], str | None]  # role, database, application ->
 @dataclass(slots=True, eq=False)
 class Startup:
     tag_of: Tagger
+    offers_tls: bool = False
+    needs_tls: bool = False
     state: State = State.FIRST
-    wants: Cancel | Connect | Lookup | Derivation | None = None
+    wants: Cancel | Secure | Connect | Lookup | Derivation | None = None
     to_client: list[bytes] = field(default_factory=list)
     to_server: list[bytes] = field(default_factory=list)
     login: Login | None = None
@@ -108,11 +120,14 @@ class Startup:
     def _first_packet(self) -> bool:
         """Takes one packet; False if there is none (any more)."""
         data = self._buffer
+        if data[:1] == _HANDSHAKE and self.offers_tls and not self._asked:
+            self._secure(Secure(data))
+            return False
         if len(data) < 4:
             return False
         length = int.from_bytes(data[:4], "big")
         if not 8 <= length <= STARTUP_LIMIT:
-            # Direct TLS, HTTP, a port scan: the server says nothing, either.
+            # HTTP, a port scan: the server says nothing, either.
             self.state = State.CLOSED
             return False
         if len(data) < length:
@@ -138,7 +153,8 @@ class Startup:
             )
             return
         self._asked.add(code)
-        self.to_client.append(b"N")
+        offered = code == encode.SSL_CODE and self.offers_tls
+        self.to_client.append(b"S" if offered else b"N")
         if self._buffer:
             # Whoever stuffs clear text behind the request would have it taken for encrypted.
             self.fail(
@@ -147,6 +163,19 @@ class Startup:
                 detail="This could be either a client-software bug or evidence of an attempted"
                 " man-in-the-middle attack.",
             )
+        elif offered:
+            self._secure(Secure())
+
+    def _secure(self, how: Secure) -> None:
+        self._buffer = b""
+        self.wants = how
+        self.state = State.SECURING
+
+    def secured(self, certificate: bytes) -> None:
+        """`certificate`: what the client was shown. Nothing can be asked for any more."""
+        self._asked.update(_ENCRYPTION)
+        self.client_certificate = certificate
+        self.state = State.FIRST
 
     def _startup(self, packet: bytes, code: int) -> None:
         pairs: list[tuple[bytes, bytes]] = []
@@ -158,6 +187,13 @@ class Startup:
         user = found.get(b"user", "")
         database = found.get(b"database") or user
         application = found.get(b"application_name", "")
+        if self.needs_tls and self.client_certificate is None:
+            self.fail(
+                "28000",
+                "this server can only be logged in to by TLS",
+                hint="Connect with sslmode=require, or better with sslmode=verify-full.",
+            )
+            return
         self._refusable = self._refusable or code >> 16 != 3
         self._replication = _is_replication(found.get(b"replication", "").lower())
         tag = None if self._refusable else self.tag_of(user, database, application)

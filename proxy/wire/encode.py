@@ -18,6 +18,7 @@ EMPTY_QUERY = b"I\x00\x00\x00\x04"
 CANCEL_CODE = 80877102
 SSL_CODE = 80877103
 GSSENC_CODE = 80877104
+SSL_REQUEST = _INT(8) + _INT(SSL_CODE)
 
 
 def message(kind: bytes, body: bytes) -> bytes:

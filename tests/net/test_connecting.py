@@ -174,7 +174,9 @@ def test_what_answers_there_is_no_postgresql(tmp_path: Path) -> None:
             client.close()
 
         port = wrong.getsockname()[1]
-        with Serving(f"postgresql://postgres@127.0.0.1:{port}/postgres", tmp_path) as serving:
+        with Serving(
+            f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable", tmp_path
+        ) as serving:
             # The proxy's own operator has tried it by then, or will.
             threads = [threading.Thread(target=answer, daemon=True) for _ in range(20)]
             for thread in threads:
