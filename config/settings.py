@@ -54,7 +54,7 @@ class Settings:
         " runs undos, and the database that commands mean when they name none. Clients bring their"
         " own role, password and database. The operator's password may also come from PGPASSWORD"
         " or ~/.pgpass. TLS is said as libpq says it, by sslmode, sslrootcert, sslcert, sslkey and"
-        " sslnegotiation behind a question mark; see below.",
+        " sslnegotiation behind a question mark.",
         flag="--upstream",
         metavar="URL",
     )

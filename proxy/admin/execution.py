@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import structlog
 
+from config import ConfigError
 from proxy.admin.backend import Backend
 from proxy.admin.command import Asked, Permission
 from proxy.admin.courtesies import BadSetting, Manners
@@ -44,6 +45,8 @@ def error_fields(error: Exception, severity: str = "ERROR") -> bytes:
         state, position = error.sqlstate, str(error.at + 1)
     elif isinstance(error, CommandError | UndoError):
         state = error.sqlstate
+    elif isinstance(error, ConfigError):
+        state = "F0000"
     elif isinstance(error, BadSetting):
         state = "22023"
     elif found := sqlstate(error):

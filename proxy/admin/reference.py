@@ -25,8 +25,8 @@ client: `hotrollback show tags` sends `SHOW TAGS`. It finds the socket by `--adm
   command line this machine's; it is echoed in UTC.
 - Lists come newest first, 100 rows if no LIMIT is given.
 - In a prepared statement `$1` may stand for any value.
-- UNDO, REDO, RESTORE POINT, CAPTURE and SHUTDOWN refuse to run inside a transaction block: they
-  could not be rolled back.
+- UNDO, REDO, RESTORE POINT, CAPTURE, RELOAD and SHUTDOWN refuse to run inside a transaction block:
+  they could not be rolled back.
 - `--json` prints a list of objects, whose keys are the columns below; times are ISO 8601 in UTC.
 
 Exit codes of the command line: 0 done, 1 failed, 2 usage, 3 conflicts (nothing was changed), 4 gaps

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from struct import pack, unpack
 
-from config import Settings
+from config import ConfigError, Settings
 from proxy.admin.console import Console
 from proxy.wire import encode
 from proxy.wire.decode import data_row, error_fields
@@ -20,6 +20,8 @@ class Proxy:
 
     on: bool = True
     stopped: bool = False
+    bad_file: bool = False
+    reloaded: bool = False
 
     def database(self, name: str | None) -> AbstractAsyncContextManager:
         raise ConnectionRefusedError(111, "Connection refused")
@@ -38,6 +40,11 @@ class Proxy:
 
     async def set_capture(self, *, on: bool) -> None:
         self.on = on
+
+    async def reload(self) -> None:
+        if self.bad_file:
+            raise ConfigError("tls_cert: /nowhere: No such file or directory")
+        self.reloaded = True
 
     async def shutdown(self) -> None:
         self.stopped = True

@@ -64,6 +64,16 @@ async def test_capture_off_warns_and_on() -> None:
     assert client.proxy.on
 
 
+async def test_reload() -> None:
+    client = await logged_in()
+    assert kinds(await client.ask("RELOAD")) == "TDCZ"
+    assert client.proxy.reloaded
+    client.proxy.bad_file = True
+    told = error(await client.ask("RELOAD"))
+    assert told["C"] == "F0000"
+    assert "tls_cert: /nowhere" in told["M"]
+
+
 async def test_shutdown() -> None:
     client = await logged_in()
     assert kinds(await client.ask("SHUTDOWN")) == "TDCZ"

@@ -126,6 +126,21 @@ def test_an_old_list_refuses(sealed: Sealed, through: Through, tmp_path: Path) -
     )
 
 
+def test_a_list_is_read_again(sealed: Sealed, through: Through, tmp_path: Path) -> None:
+    lines = listed(sealed, tmp_path, lambda *_: "once")
+    serving, file = through(lines), tmp_path / "users"
+    for wrong in (True, False):
+        file.write_text(f'"scram" {PASSWORD}' if wrong else f'"scram" "{PASSWORD}"')
+        done = serving.call("reload", check=False)
+        assert done.returncode == int(wrong)
+        if wrong:
+            assert f"{file}: line 1 is not" in done.stderr
+            assert PASSWORD not in done.stderr
+        found = outcome(sealed, serving.port, "scram", PASSWORD, channel_binding="require")
+        assert ("authentication failed" in found) is wrong
+    assert found == "('scram',)"
+
+
 def test_without_verifiers_who_does_not_bind_gets_in(sealed: Sealed, through: Through) -> None:
     serving = through('auth_query = "off"')
     found = {

@@ -276,5 +276,5 @@ def test_a_hangup_cuts_nobody(patient: Proxy) -> None:
         raw.log_in("app", patient.database.name)
         assert patient.serving.process is not None
         patient.serving.process.send_signal(signal.SIGHUP)
-        eventually(lambda: events(patient.serving, "sighup_ignored"))
+        eventually(lambda: events(patient.serving, "reloaded"))
         assert [m.kind for m in raw.ask("SELECT 1")] == ["T", "D", "C", "Z"]

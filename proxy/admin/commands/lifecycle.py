@@ -1,4 +1,4 @@
-"""Commands about the proxy itself: capture on and off, shutdown, help."""
+"""Commands about the proxy itself: capture on and off, reload, shutdown, help."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -20,6 +20,11 @@ async def capture_off(asked: Asked, _values: Mapping[str, Any]) -> Rows:
     await asked.backend.set_capture(on=False)
     asked.warn("what is written from now on cannot be undone; transactions leave a gap record each")
     return [("capture is off",)]
+
+
+async def reload(asked: Asked, _values: Mapping[str, Any]) -> Rows:
+    await asked.backend.reload()
+    return [("reloaded",)]
 
 
 async def shutdown(asked: Asked, _values: Mapping[str, Any]) -> Rows:
@@ -88,6 +93,14 @@ COMMANDS: Final = (
         Permission.RUN,
         _STATE,
         capture_off,
+    ),
+    Command(
+        ("RELOAD",),
+        "read certificates and lists of secrets again, for connections from now on; if one of them"
+        " cannot be used, nothing changes",
+        Permission.RUN,
+        _STATE,
+        reload,
     ),
     Command(
         ("SHUTDOWN",),
