@@ -156,6 +156,12 @@ def _read_query(value: Any) -> str | None:
     return text
 
 
+def _read_mode(value: Any) -> int:
+    if not re.fullmatch(r"0?[0-7]{3}", _text(value)):
+        raise BadValue
+    return int(value, 8)
+
+
 def _read_tags(value: Any) -> TagRules:
     try:
         return TagRules.read(value)
@@ -186,6 +192,9 @@ URL: Final = Kind(
 PATH: Final = Kind("the name of a directory", _read_path)
 FILE: Final = Kind("the name of a file", _read_path)
 QUERY: Final = Kind('a query in which $1 is the role, or "off"', _read_query)
+MODE: Final = Kind(
+    'file permissions as chmod takes them, in octal: "0770"', _read_mode, lambda mode: f"{mode:04o}"
+)
 TAGS: Final = Kind(
     "a list of tables, each with tag and at least one of application, role, database, address",
     _read_tags,

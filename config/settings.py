@@ -78,6 +78,19 @@ class Settings:
         6433,
         "The number in the admin socket's name, .s.PGSQL.6433; as in psql -h DIR -p 6433.",
     )
+    socket_dir: Path | None = _row(
+        kinds.PATH,
+        None,
+        "A directory where clients may connect through a Unix socket, too: .s.PGSQL. and the port"
+        " of listen, as psql -h DIR -p PORT wants it. Not set: through the port alone.",
+        flag="--socket-dir",
+        metavar="DIR",
+    )
+    socket_mode: int = _row(
+        kinds.MODE,
+        0o777,
+        "Who may connect through that Unix socket. As with PostgreSQL, anybody may try.",
+    )
     tls: str = _row(
         kinds.one_of("off", "allow", "require", "verify-ca"),
         "allow",

@@ -50,19 +50,23 @@ def say_faults(_loop: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
     _log.error("loop_fault", message=about.get("message"), exc_info=about.get("exception"))
 
 
-def main(settings: Settings, port: int, end: socket.socket) -> None:
+def main(
+    settings: Settings, port: int, end: socket.socket, local: socket.socket | None = None
+) -> None:
     """In the child: serves until the supervisor says stop, or is gone."""
     events.configure(settings.log_level)
     # The terminal's Ctrl-C reaches the whole group; the supervisor says what to do.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    uvloop.run(_serve(settings, port, end))
+    uvloop.run(_serve(settings, port, end, local))
 
 
-async def _serve(settings: Settings, port: int, end: socket.socket) -> None:
+async def _serve(
+    settings: Settings, port: int, end: socket.socket, local: socket.socket | None
+) -> None:
     asyncio.get_running_loop().set_exception_handler(say_faults)
     worker = make_worker(settings)
-    await worker.start(listen.tcp(settings.listen_host, port, shared=True))
+    await worker.start(listen.tcp(settings.listen_host, port, shared=True), local)
     commands = control.Commands(worker)
     answering = asyncio.create_task(control.answer(commands, end))
     await commands.stopping.wait()

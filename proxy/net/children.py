@@ -33,6 +33,7 @@ class Child:
 class Children:
     settings: Callable[[], Settings]  # as they are when one is started
     port: int
+    local: socket.socket | None = None  # the Unix socket that all of them listen on
     running: list[Child] = field(default_factory=list)
     _stopping: bool = False
     _restarts: set[asyncio.Task[None]] = field(default_factory=set)
@@ -49,7 +50,9 @@ class Children:
     async def _start(self, number: int) -> None:
         ours, theirs = socket.socketpair()
         process = multiprocessing.get_context("spawn").Process(
-            target=child.main, args=(self.settings(), self.port, theirs), name=f"worker {number}"
+            target=child.main,
+            args=(self.settings(), self.port, theirs, self.local),
+            name=f"worker {number}",
         )
         process.start()
         theirs.close()

@@ -22,9 +22,9 @@ def tcp(host: str, port: int, *, shared: bool) -> socket.socket:
     return listener
 
 
-def unix(path: Path) -> socket.socket:
-    """A socket file that only its owner may use. A file that nobody listens on is replaced; one
-    that is in use raises FileExistsError."""
+def unix(path: Path, mode: int = 0o600) -> socket.socket:
+    """A socket file that only its owner may use, unless `mode` says otherwise. One that nobody
+    listens on is replaced; one that is in use raises FileExistsError."""
     if path.exists():
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             try:
@@ -35,7 +35,7 @@ def unix(path: Path) -> socket.socket:
                 raise FileExistsError(f"{path}: another proxy listens there")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # The mode is there from the first moment, not set afterwards.
-    mask = os.umask(0o177)
+    mask = os.umask(0o777 & ~mode)
     try:
         listener.bind(str(path))
         listener.setblocking(False)  # noqa: FBT003

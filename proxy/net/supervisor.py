@@ -10,7 +10,8 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -120,10 +121,10 @@ class Supervisor:
         with listen.tcp(settings.listen_host, settings.listen_port, shared=False) as free:
             port = free.getsockname()[1]
         # Bound and not listening, this only keeps the port for workers that start later.
-        with listen.tcp(settings.listen_host, port, shared=True):
+        with listen.tcp(settings.listen_host, port, shared=True), self._local(port) as local:
             admin = await self._start_admin()
             try:
-                await self._serve(Address(settings.listen_host, port))
+                await self._serve(Address(settings.listen_host, port), local)
             finally:
                 # The last to go: whoever waits for the sessions to end may look at them.
                 if admin is not None:
@@ -140,9 +141,23 @@ class Supervisor:
         await admin.start()
         return admin
 
-    async def _serve(self, address: Address) -> None:
+    @contextlib.contextmanager
+    def _local(self, port: int) -> Iterator[socket.socket | None]:
+        """The Unix socket for clients, where there is to be one."""
+        folder = self.configured.socket_dir
+        if folder is None:
+            yield None
+            return
+        path = folder / f".s.PGSQL.{port}"
+        with listen.unix(path, self.configured.socket_mode) as local:
+            try:
+                yield local
+            finally:
+                path.unlink(missing_ok=True)
+
+    async def _serve(self, address: Address, local: socket.socket | None) -> None:
         settings = self.configured
-        self.children = Children(self._settings_now, address.port)
+        self.children = Children(self._settings_now, address.port, local)
         await self.children.start(settings.workers)
         upkeep = Upkeep(settings, self._serving)
         upkeep_task = asyncio.create_task(upkeep.run())

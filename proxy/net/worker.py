@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -60,10 +60,11 @@ class Worker:
     _logins: int = 0
     _warned: set[str] = field(default_factory=set)
     _errands: set[asyncio.Task[None]] = field(default_factory=set)  # cancel requests on their way
-    _server: asyncio.Server | None = None
+    _servers: list[asyncio.Server] = field(default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
-    async def start(self, listener: socket.socket) -> None:
+    async def start(self, listener: socket.socket, local: socket.socket | None = None) -> None:
+        """`local`: a Unix socket, which other workers may listen on, too."""
         loop = asyncio.get_running_loop()
         around = Surroundings(
             knowledge=self._knowledge_of,
@@ -91,7 +92,13 @@ class Worker:
             closed=self._closed,
         )
         self.books.left = self._left
-        self._server = await loop.create_server(lambda: Link(door), sock=listener, backlog=1024)
+        server = await loop.create_server(lambda: Link(door), sock=listener, backlog=1024)
+        self._servers.append(server)
+        if local is not None:
+            # There is no TLS on it, as PostgreSQL has it, and it is nobody's to listen to.
+            plain = replace(door, shown=lambda: None, tls="off")
+            server = await loop.create_unix_server(lambda: Link(plain), sock=local, backlog=1024)
+            self._servers.append(server)
         self._tasks = [loop.create_task(self.books.run()), loop.create_task(self._grow_old())]
 
     def _tagger(self, address: str) -> Tagger:
@@ -211,8 +218,8 @@ class Worker:
 
     async def stop(self, grace: float, hurry: Callable[[], bool]) -> None:
         """No new clients; idle ones are told at once, busy ones after `grace` seconds."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
         while self.links and loop.time() < deadline and not hurry():
