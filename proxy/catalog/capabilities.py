@@ -6,6 +6,12 @@ def returns_old(version: int) -> bool:
     return version >= 180000
 
 
+def pipeline_lasts(version: int) -> bool:
+    """A simple query of one statement behind an Execute leaves the transaction of the pipeline
+    open: PostgreSQL 18."""
+    return version >= 180000
+
+
 def version_number(server_version: str) -> int:
     """'18.6 (Debian ..)' -> 180006; pre-releases ('19beta1') count as their major version."""
     digits = ["", ""]

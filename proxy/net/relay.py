@@ -238,6 +238,9 @@ class Link(asyncio.Protocol):
             elif session is not None:
                 session.from_server(data)
                 self.flush()
+                if session.broken:
+                    _log.error("upstream_protocol", error=session.broken)
+                    self.close()
         except Exception:  # noqa: BLE001
             self._broken("server")
 

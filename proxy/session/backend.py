@@ -30,6 +30,7 @@ Handler = Callable[["Session", bytes, int, int], bytes | None]
 # Messages of which a long one is forwarded before its end has come.
 STREAMED: Final = frozenset(b"DdV")
 _IDLE: Final = ord("I")
+_READY_LENGTH: Final = 6
 # Cancelled, timed out, shut down.
 _FROM_OUTSIDE: Final = (b"57", b"25P03", b"25P04")
 _ALONE: Final = frozenset((QUERY, FUNCTION))
@@ -155,6 +156,8 @@ def _query_part(slot: Slot, buf: bytes, pos: int, end: int) -> bytes | None:
 
 def _ready(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
     queue = session.outstanding.queue
+    if end - pos != _READY_LENGTH:
+        raise ValueError("ReadyForQuery without a status")
     session.status = status = buf[pos + 5]
     slot = session.head
     if status == _IDLE and len(queue) <= 1:
@@ -164,6 +167,8 @@ def _ready(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
             session.transaction_ended()
     if slot is None:
         return None
+    if slot.kind == QUERY and status == _IDLE and len(queue) == 1:
+        session.unsynced = session.bound = session.executed = False
     if slot.resend and slot.sent is not None:
         queue.popleft()
         session.held = session.draining = True

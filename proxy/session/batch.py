@@ -4,14 +4,15 @@ Statements of ours stand before and after the client's inside the same message, 
 stays one implicit transaction; `Part`s say whose answer is whose.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.capture import around
 from proxy.capture.choose import may_write
 from proxy.capture.plan import How, Plan, Reason
+from proxy.catalog.capabilities import pipeline_lasts
 from proxy.session import asking, effects
 from proxy.session.outstanding import PLAIN, QUERY, Action, Part, Sent, Slot
-from proxy.session.planning import Hold, identify, plan, plan_unsettled
+from proxy.session.planning import Hold, identify, plan, plan_unsettled, unread
 from proxy.sql.analyse import Analysis, analyse
 from proxy.sql.kinds import Group, Kind
 from proxy.sql.splice import Edit, apply
@@ -20,6 +21,10 @@ from proxy.wire import encode
 
 if TYPE_CHECKING:
     from proxy.session.session import Session
+
+# Plans of which something runs behind the statement.
+_AROUND: Final = frozenset((How.WATCH, How.TRIGGER))
+_BLOCK: Final = ord("T")
 
 
 def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | None:
@@ -80,6 +85,7 @@ def _send(
 ) -> list[bytes] | None:
     queue = session.outstanding.queue
     bound = session.bound
+    piped = session.executed and pipeline_lasts(session.login.version)
     opened = session.in_block or bound
     session.simple_sent()
     if all(chosen.how is How.PASS for chosen in plans):
@@ -103,6 +109,8 @@ def _send(
             queue.append(PLAIN[QUERY])
             out.append(original)
             return out
+        if piped and len(statements) == 1 and chosen.how in _AROUND and not chosen.refuse:
+            return [*out, *_in_pipeline(session, original, chosen)]
         if chosen.how is not How.PASS:
             gap = chosen
         _surround(statement, chosen, edits, parts)
@@ -117,6 +125,22 @@ def _send(
     # If the server refuses our text the client's own must come in its place.
     session.alone = not any(statement.kind is Kind.COPY_FROM for statement in statements)
     return out
+
+
+def _in_pipeline(session: "Session", original: bytes, chosen: Plan) -> list[bytes]:
+    """The pipeline's transaction goes on behind a text of one statement, and would end with one of
+    several: ours stand outside it, and those behind it are not sent if it has failed."""
+
+    def answered() -> None:
+        if session.status == _BLOCK:
+            for own in around.after(chosen):
+                session.to_server.extend(asking.run(session, own))
+            session.to_server.append(encode.FLUSH)
+
+    out = [piece for own in around.before(chosen) for piece in asking.run(session, own)]
+    session.outstanding.queue.append(Slot(QUERY, gap=None, answered=answered))
+    session.alone = True
+    return [*out, original]
 
 
 def _surround(statement: Statement, chosen: Plan, edits: list[Edit], parts: list[Part]) -> None:
@@ -142,14 +166,4 @@ def unanalysed(session: "Session") -> list[bytes]:
         return asking.wait(session)
     if session.known() is None:
         return identify(session)
-    who = session.identity
-    if who is None or not who.installed or who.in_recovery:
-        return []
-    if not session.recording:
-        session.around.gap_unrecorded(session, Plan(How.NOTE, 0, Reason.LOG_UNAVAILABLE))
-        return []
-    how = How.REFUSE if session.around.reject else How.NOTE
-    (own,) = around.before(Plan(how, 0, Reason.TOO_LONG))
-    if own.refuses:
-        return asking.ask(session, [own], lambda _asked: session.resume(), speaks=True)
-    return asking.run_alone(session, own)
+    return unread(session, Reason.TOO_LONG)

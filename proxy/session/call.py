@@ -3,11 +3,9 @@ recorded."""
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.capture import around
-from proxy.capture.plan import How, Plan, Reason
-from proxy.session import asking
+from proxy.capture.plan import Reason
 from proxy.session.outstanding import FUNCTION, PLAIN
-from proxy.session.planning import identify
+from proxy.session.planning import identify, unread
 
 if TYPE_CHECKING:
     from proxy.session.session import Session
@@ -32,22 +30,8 @@ def head(session: "Session", buf: bytes, pos: int) -> list[bytes]:
         session.held_for = FUNCTION
         if session.known() is None:
             return identify(session)
-        out = _note(session)
+        out = unread(session, Reason.LARGE_OBJECT)
         if session.held:
             return out
     session.outstanding.queue.append(PLAIN[FUNCTION])
     return out
-
-
-def _note(session: "Session") -> list[bytes]:
-    who = session.identity
-    if who is None or not who.installed or who.in_recovery:
-        return []
-    if not session.recording:
-        session.around.gap_unrecorded(session, Plan(How.NOTE, 0, Reason.LOG_UNAVAILABLE))
-        return []
-    how = How.REFUSE if session.around.reject else How.NOTE
-    (own,) = around.before(Plan(how, 0, Reason.LARGE_OBJECT))
-    if own.refuses:
-        return asking.ask(session, [own], lambda _asked: session.resume(), speaks=True)
-    return asking.run(session, own) if session.unsynced else asking.run_alone(session, own)

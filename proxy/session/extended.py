@@ -215,7 +215,7 @@ def _forget(shadows: dict[tuple[bytes, bytes], Shadow], key: tuple[bytes, bytes]
 def execute(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | None:
     if session.skipping:
         return None
-    session.unsynced = session.bound = True
+    session.unsynced = session.bound = session.executed = True
     queue = session.outstanding.queue
     try:
         name, _ = decode.cstring(buf, pos + 5)

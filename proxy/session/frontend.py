@@ -74,7 +74,7 @@ def _sync(session: "Session", _buf: bytes, _pos: int, _end: int) -> list[bytes] 
     if session.copying is Copying.TAKING:
         return None  # the server takes no notice of it
     session.skipping = session.discarding = False
-    session.unsynced = session.bound = False
+    session.unsynced = session.bound = session.executed = False
     if session.copying is Copying.ASKED:
         session.outstanding.queue.append(Slot(SYNC, in_copy=session.copy_slot))
     else:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from proxy.capture import around
 from proxy.capture.around import Own
 from proxy.capture.case import Need
 from proxy.capture.choose import choose, may_write
@@ -178,6 +179,22 @@ def _blind(session: "Session", statement: Statement, text: bytes) -> Plan:
         return Plan(How.REFUSE, statement.fingerprint, reason)
     session.around.gap_unrecorded(session, found)
     return PASS
+
+
+def unread(session: "Session", reason: Reason) -> list[bytes]:
+    """Before a message that is not read: a gap, if it can be had; or its refusal. In a pipeline no
+    Sync of ours may end the transaction."""
+    who = session.identity
+    if who is None or not who.installed or who.in_recovery:
+        return []
+    if not session.recording:
+        session.around.gap_unrecorded(session, Plan(How.NOTE, 0, Reason.LOG_UNAVAILABLE))
+        return []
+    how = How.REFUSE if session.around.reject else How.NOTE
+    (own,) = around.before(Plan(how, 0, reason))
+    if own.refuses:
+        return asking.ask(session, [own], lambda _asked: session.resume(), speaks=True)
+    return asking.run(session, own) if session.unsynced else asking.run_alone(session, own)
 
 
 def identify(session: "Session") -> list[bytes]:

@@ -11,17 +11,14 @@ from typing import Final
 
 from proxy.capture.plan import Plan
 from proxy.catalog.cache import Knowledge, Known
+from proxy.catalog.capabilities import pipeline_lasts
 from proxy.catalog.identity import Identity
 from proxy.session import backend, frontend
 from proxy.session.login import WHOLE_LIMIT, Login, Surroundings
 from proxy.session.names import Names
 from proxy.session.outstanding import COPY_DONE, QUERY, Copying, Outstanding, Sent, Slot
-
-# PostgreSQL's own limits (PQ_SMALL_MESSAGE_LIMIT, PQ_LARGE_MESSAGE_LIMIT in libpq.h).
-SMALL_LIMIT: Final = 10_000
-LARGE_LIMIT: Final = 0x3FFFFFFF
-_SMALL: Final = frozenset(b"CDEHSXcp")
-_LARGE: Final = frozenset(b"QPBFdf")
+from proxy.wire import encode
+from proxy.wire.length import SMALL_LIMIT, allowed
 
 # Encodings with ASCII in second bytes (src/backend/utils/mb/encnames.c: client-only encodings).
 UNSAFE_ENCODINGS: Final = frozenset((
@@ -42,6 +39,7 @@ class Session:
         self.to_server: list[bytes] = []
         self.to_client: list[bytes] = []
         self.fatal = False  # the server has said its last word
+        self.broken = ""  # what it said that no PostgreSQL says; nothing is heard after it
         self.leaving = False  # the client has said its last
         self.refused = False  # a client's message breaks the protocol: the server will end it
         self.outstanding = Outstanding()
@@ -56,6 +54,7 @@ class Session:
         self.unsynced = False  # messages of the extended protocol since the last Sync
         self.skipping = False  # the server discards everything until the client's next Sync
         self.bound = False  # a Bind or Execute among them: the server holds a portal
+        self.executed = False  # an Execute among them
         self.held = False  # the client's messages wait for an answer of ours
         self.held_for = 0  # type byte of the message that waits
         self.alone = False  # nothing is to follow the message that is sent until it is answered
@@ -111,7 +110,7 @@ class Session:
             length = int.from_bytes(buf[pos + 1 : pos + 5], "big")
             end = pos + 1 + length
             if end > size or length < 4 or length > quick:
-                if not _length_allowed(kind, length):
+                if not allowed(kind, length):
                     self._leave_to_server(buf, run, pos)
                     return
                 if length > limit and kind not in frontend.SHORT:
@@ -152,8 +151,7 @@ class Session:
         self._from_client = buf[pos:]
 
     def _long_message(self, kind: int, buf: bytes, run: int, pos: int, end: int) -> int | None:
-        """Forwards what there is of it, and of what came before; how far. None: there must be more
-        of it."""
+        """Forwards what there is of it and of what came before; how far. None: not enough."""
         ready = frontend.long_message(self, kind, buf, pos)
         if ready is None:
             return None
@@ -218,6 +216,8 @@ class Session:
     # -- server to client ---------------------------------------------------------------------
 
     def from_server(self, data: bytes) -> None:
+        if self.broken:
+            return
         if self.raw:
             self.to_client.append(data)
             return
@@ -238,6 +238,9 @@ class Session:
             kind = buf[pos]
             length = int.from_bytes(buf[pos + 1 : pos + 5], "big")
             end = pos + 1 + length
+            if length < 4:
+                self._no_postgres(buf[run:pos], f"length {length}")
+                return
             if end > size:
                 if kind not in backend.STREAMED or length <= WHOLE_LIMIT:
                     break
@@ -251,7 +254,11 @@ class Session:
                 break
             handler = handlers.get(kind)
             if handler is not None:
-                out = handler(self, buf, pos, end)
+                try:
+                    out = handler(self, buf, pos, end)
+                except ValueError as error:
+                    self._no_postgres(buf[run:pos], f"message of type {kind}: {error}")
+                    return
                 if out is not None:
                     if run < pos:
                         self.to_client.append(buf[run:pos])
@@ -262,6 +269,13 @@ class Session:
         if run < pos:
             self.to_client.append(buf[run:pos] if run or pos < size else buf)
         self._from_server = buf[pos:]
+
+    def _no_postgres(self, before: bytes, why: str) -> None:
+        self.broken = why
+        self._from_server = b""
+        self.fatal = True
+        text = f"what answers behind the proxy is no PostgreSQL: {why}"
+        self.to_client += [before, encode.error("FATAL", "08P01", text)]
 
     # -- what both sides use ------------------------------------------------------------------
 
@@ -327,11 +341,12 @@ class Session:
         self.to_server.append(sent.original)
 
     def simple_sent(self) -> None:
-        """A simple query ends what was open of the extended protocol, and takes the unnamed with
-        it."""
-        self.unsynced = self.bound = False
-        self.names.statements.pop(b"", None)
-        self.names.portals.pop(b"", None)
+        """A simple query ends what was open of the extended protocol, unless its pipeline goes on,
+        and takes the unnamed with it."""
+        if not (self.executed and pipeline_lasts(self.login.version)):
+            self.unsynced = self.bound = self.executed = False
+        for names in (self.names.statements, self.names.portals):
+            names.pop(b"", None)
 
     def drop_message(self) -> None:
         """The message that waits has been answered by what the server said to our question."""
@@ -383,8 +398,3 @@ class Session:
         if self.set_in_transaction:
             self.set_in_transaction = False
             self.identity = None
-
-
-def _length_allowed(kind: int, length: int) -> bool:
-    limit = SMALL_LIMIT if kind in _SMALL else LARGE_LIMIT if kind in _LARGE else 0
-    return 4 <= length <= limit
