@@ -3,6 +3,7 @@ nothing sent after it rests on what was before, and again when its transaction e
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.session.outstanding import EXECUTE, FUNCTION, QUERY
 from proxy.sql.kinds import Group, Kind
 from proxy.sql.statement import Statement
 
@@ -16,6 +17,17 @@ _SETTINGS: Final = frozenset((
 ))  # fmt: skip
 # Code of users: it may change the schema, settings, and prepared statements.
 _OPAQUE: Final = frozenset((Group.PROCEDURE, Group.EXECUTE, Group.UNKNOWN))
+_ABORTED: Final = ord("E")
+# What may end a transaction.
+_RUN: Final = frozenset((QUERY, EXECUTE, FUNCTION))
+
+
+def aborted(session: "Session") -> bool:
+    """A failed transaction, where the server runs nothing; unless what was run since its last
+    ReadyForQuery, or is on its way, may have ended it."""
+    if session.status != _ABORTED or session.executed:
+        return False
+    return not any(slot.kind in _RUN for slot in session.outstanding.queue)
 
 
 def sent(session: "Session", statement: Statement) -> None:

@@ -215,6 +215,7 @@ def _forget(shadows: dict[tuple[bytes, bytes], Shadow], key: tuple[bytes, bytes]
 def execute(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | None:
     if session.skipping:
         return None
+    aborted = effects.aborted(session)
     session.unsynced = session.bound = session.executed = True
     queue = session.outstanding.queue
     try:
@@ -227,7 +228,7 @@ def execute(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] |
         chosen, copies = _cursor(session), False
     else:
         chosen, copies = portal.plan, _sent(session, portal.prepared)
-    if chosen.how is How.PASS:
+    if chosen.how is How.PASS or aborted:
         queue.append(_execution(session, copies=copies))
         return None
     session.count(chosen)

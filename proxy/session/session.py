@@ -13,7 +13,7 @@ from proxy.capture.plan import Plan
 from proxy.catalog.cache import Knowledge, Known
 from proxy.catalog.capabilities import pipeline_lasts
 from proxy.catalog.identity import Identity
-from proxy.session import backend, frontend
+from proxy.session import backend, effects, frontend
 from proxy.session.login import WHOLE_LIMIT, Login, Surroundings
 from proxy.session.names import Names
 from proxy.session.outstanding import COPY_DONE, QUERY, Copying, Outstanding, Sent, Slot
@@ -29,7 +29,6 @@ _MISTRUST: Final = 5
 _SYNC: Final = ord("S")
 _IDLE: Final = ord("I")
 _BLOCK: Final = ord("T")
-_ABORTED: Final = ord("E")
 
 
 class Session:
@@ -307,10 +306,8 @@ class Session:
     @property
     def watching(self) -> bool:
         """Whether writes are looked at now: not where nothing can be recorded, nor in a failed
-        transaction, where the server runs nothing; unless what is on its way may have ended it."""
-        if self.status == _ABORTED and not self.outstanding.queue:
-            return False
-        return self.knowledge.installed is not False
+        transaction."""
+        return self.knowledge.installed is not False and not effects.aborted(self)
 
     @property
     def recording(self) -> bool:

@@ -11,8 +11,8 @@ import pytest
 from fix_postgres import Database, Server
 from fix_session import Inside, inside, installed
 from hypothesis import HealthCheck, given, settings
-from raw import SYNC, Raw, compared, query
-from vocabulary import OTHER, PLAIN, ROWS, SETUP, TABLES, conversations
+from raw import FLUSH, SYNC, Raw, close, compared, execute, query
+from vocabulary import OTHER, PLAIN, ROWS, SETUP, TABLES, conversations, pipelined
 
 EXAMPLES = int(os.environ.get("CONVERSATIONS", "25"))
 GRANTS = """grant all on schema public to app; grant all on all tables in schema public to app;
@@ -150,3 +150,21 @@ def test_anything_is_the_same_and_recorded_or_said(both, turns):
 @given(turns=conversations(PLAIN + OTHER))
 def test_anything_byte_by_byte(bytewise, turns):
     check(bytewise, turns, gaps=True)
+
+
+FAILED = [query("begin") + query("select 1/0")]
+ADD = "alter table k add column if not exists c int"
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+@pytest.mark.parametrize("between", [b"", FLUSH], ids=["at once", "flushed"])
+def test_what_follows_a_failed_transaction_in_a_pipeline_is_noted(both, end, between):
+    ending, adding = (pipelined(text, "", "", 0) for text in (end, ADD))
+    check(both, [FAILED, [ending + between + adding]], gaps=True)
+    assert both.proxy.gaps() == [("ddl", "k")]
+
+
+@pytest.mark.parametrize("before", [b"", close("nix", "S")], ids=["at once", "behind another"])
+def test_a_portal_of_a_failed_transaction_fails_where_it_did(both, before):
+    made = pipelined("insert into t values (7, 'x')", "", "p1", 0)
+    check(both, [[query("begin"), made], [before + execute("p1")]], gaps=False)

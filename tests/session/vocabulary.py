@@ -134,7 +134,7 @@ def conversations(texts: list[str]) -> st.SearchStrategy[list[list[bytes]]]:
     text = st.sampled_from(texts)
     # A simple query behind an Execute without a Sync brings the server into a state of its own.
     simple = text.map(lambda each: SYNC + query(each))
-    pipeline = st.builds(_pipeline, text, names, portals, st.sampled_from([0, 0, 1]))
+    pipeline = st.builds(pipelined, text, names, portals, st.sampled_from([0, 0, 1]))
     valued = st.builds(_valued, st.sampled_from(VALUES), names, st.sampled_from([(), (0,), (1,)]))
     copied = st.builds(_copied, st.lists(st.sampled_from(["30\tx\n", "bad\n"]), max_size=2))
     pieces = st.one_of(
@@ -151,7 +151,7 @@ def conversations(texts: list[str]) -> st.SearchStrategy[list[list[bytes]]]:
     return st.lists(st.lists(turn, min_size=1, max_size=4), min_size=1, max_size=6)
 
 
-def _pipeline(text: str, name: str, portal: str, limit: int) -> bytes:
+def pipelined(text: str, name: str, portal: str, limit: int) -> bytes:
     parts = [close(name, "S"), parse(text, name), bind(name=name, portal=portal)]
     return b"".join([*parts, describe(portal), execute(portal, limit)])
 
