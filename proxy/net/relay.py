@@ -194,7 +194,7 @@ class Link(asyncio.Protocol):
         startup, session = self.startup, self.session
         if startup is not None and (startup.pending or startup.state is State.CONNECTING):
             return
-        if session is None or not session.held:
+        if session is None or not (session.held or session.outstanding.may_be_refused):
             self._end_passed = True
             self.server.write_eof()
 

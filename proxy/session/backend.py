@@ -238,6 +238,8 @@ def _notice(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
 def _takes_data(session: "Session", _buf: bytes, _pos: int, _end: int) -> bytes | None:
     """CopyInResponse: the server has taken no notice of any Sync that was sent meanwhile."""
     slot = session.head
+    if slot is not None and slot.parts is not None:
+        slot.emitted = True
     if slot is None or not slot.copies:
         return None
     queue = session.outstanding.queue

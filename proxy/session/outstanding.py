@@ -108,6 +108,11 @@ class Outstanding:
     def __init__(self) -> None:
         self.queue: deque[Slot] = deque()
 
+    @property
+    def may_be_refused(self) -> bool:
+        """Whether the client's own text may yet have to follow one of ours."""
+        return any(slot.sent is not None and not slot.emitted for slot in self.queue)
+
     def after_error(self) -> tuple[bool, list[Asked]]:
         """The head failed: drop what the server will not answer.
 

@@ -9,9 +9,13 @@ import psycopg
 import pytest
 from fix_postgres import Database, Server
 from raw import TERMINATE, Raw, compared
-from traces import ALL, DATABASE, Conversation, hello
+from traces import ALL as ALL_TRACES
+from traces import DATABASE, Conversation, hello
+from traces_more import ALL_MORE
 
 from proxy.demo.command import Serving, call
+
+ALL = ALL_TRACES | ALL_MORE
 
 SETUP = """
 SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity
