@@ -5,7 +5,8 @@ Ours are named statements and a portal of ours, so that the client's unnamed one
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from proxy.capture.around import Own
 from proxy.session.outstanding import (
@@ -26,7 +27,12 @@ from proxy.wire import encode
 if TYPE_CHECKING:
     from proxy.session.session import Session
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 _PORTAL: Final = b"hotrollback"
+# The view, and the function that it is made of.
+_SHOWS: Final = b"pg_prepared_statement"
 # Messages that ReadyForQuery follows.
 _ALONE: Final = frozenset((QUERY, FUNCTION))
 
@@ -74,6 +80,31 @@ def run_alone(session: "Session", own: Own) -> list[bytes]:
     out.append(encode.SYNC)
     _swallowed(session, SYNC)
     return out
+
+
+def hide(session: "Session", text: bytes) -> list[bytes]:
+    """Before a text that looks at the session's prepared statements: ours are closed, and prepared
+    again when they are needed."""
+    names = session.names
+    if not (names.ours or names.shadows) or _SHOWS not in text.lower():
+        return []
+    out: list[bytes] = []
+    for own, name in names.ours.items():
+        out.append(encode.close_statement(name))
+        _swallowed(session, CLOSE).skipped = partial(_keep, names.ours, own, name)
+    for key, shadow in names.shadows.items():
+        out.append(encode.close_statement(shadow.name))
+        _swallowed(session, CLOSE).skipped = partial(_keep, names.shadows, key, shadow)
+    names.forget_ours()
+    if not session.unsynced:
+        out.append(encode.SYNC)
+        _swallowed(session, SYNC)
+    return out
+
+
+def _keep(kept: dict[K, V], key: K, value: V) -> None:
+    """It was not closed after all; unless another has come in its place."""
+    kept.setdefault(key, value)
 
 
 def synced(session: "Session") -> bool:

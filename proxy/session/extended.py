@@ -229,8 +229,10 @@ def execute(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] |
     else:
         chosen, copies = portal.plan, _sent(session, portal.prepared)
     if chosen.how is How.PASS or aborted:
+        read = portal.prepared if portal is not None and not aborted else None
+        hidden = asking.hide(session, read.text) if read is not None else []
         queue.append(_execution(session, copies=copies))
-        return None
+        return [*hidden, buf[pos:end]] if hidden else None
     session.count(chosen)
     out = [piece for own in around.before(chosen) for piece in asking.run(session, own)]
     if chosen.how is How.REWRITE and portal is not None and portal.prepared is not None:

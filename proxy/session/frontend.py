@@ -38,7 +38,11 @@ SHORT: Final = frozenset(b"CDEHSXcp")
 def _query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | None:
     if session.skipping:
         return None
-    return batch.query(session, buf, pos, end)
+    hidden = asking.hide(session, buf[pos + 5 : end])
+    out = batch.query(session, buf, pos, end)
+    if not hidden:
+        return out
+    return hidden + (out if out is not None else [buf[pos:end]])
 
 
 def _describe(session: "Session", _buf: bytes, _pos: int, _end: int) -> list[bytes] | None:

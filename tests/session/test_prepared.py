@@ -1,0 +1,84 @@
+"""The client's view of the session's prepared statements: its own, and none of ours."""
+
+import asyncio
+
+import asyncpg
+import psycopg
+import pytest
+
+SHOWN = "SELECT name FROM pg_prepared_statements ORDER BY name"
+FOLDED = "SELECT count(*) FROM PG_CATALOG.Pg_Prepared_Statement()"
+WRITE = "INSERT INTO t VALUES (%s)"
+
+
+@pytest.fixture
+def table(between):
+    between.database.psql("CREATE TABLE t (a int PRIMARY KEY); GRANT ALL ON t TO app")
+    return between
+
+
+def test_no_statement_of_ours_is_shown(table):
+    """Neither by a simple query nor by a prepared one; and capture goes on behind it."""
+    with table.connect() as connection:
+        for turn in range(3):
+            connection.execute(WRITE, [turn], prepare=False)
+            assert connection.execute(SHOWN, prepare=False).fetchall() == []
+            with connection.cursor(binary=True) as cursor:
+                assert cursor.execute(FOLDED, binary=True).fetchall() == [(0,)]
+            with psycopg.ClientCursor(connection) as cursor:
+                assert cursor.execute(SHOWN).fetchall() == []
+    assert [change[3]["a"] for change in table.changes()] == [0, 1, 2]
+    assert table.gaps() == []
+    assert not table.faults, table.faults[0]
+
+
+def test_in_a_transaction_and_after_its_failure(table):
+    with table.connect() as connection:
+        with connection.transaction():
+            connection.execute(WRITE, [1], prepare=True)
+            assert len(connection.execute(SHOWN, prepare=False).fetchall()) == 1
+            connection.execute(WRITE, [2], prepare=True)
+        with pytest.raises(psycopg.errors.UniqueViolation), connection.transaction():
+            connection.execute(WRITE, [1], prepare=True)
+        # psycopg has deallocated its own.
+        assert connection.execute(SHOWN, prepare=False).fetchall() == []
+        connection.execute(WRITE, [3], prepare=True)
+    assert [change[3]["a"] for change in table.changes()] == [1, 2, 3]
+    assert not table.faults, table.faults[0]
+
+
+def test_in_a_pipeline_that_fails_before_it(table):
+    """What was not closed after all is closed when it is looked at the next time."""
+    with table.connect() as connection:
+        connection.execute(WRITE, [1], prepare=False)
+        with pytest.raises(psycopg.errors.DivisionByZero), connection.pipeline():
+            connection.execute("SELECT 1/0", prepare=False)
+            connection.execute(SHOWN, prepare=False)
+        with connection.pipeline():
+            connection.execute(WRITE, [2], prepare=False)
+            shown = connection.execute(SHOWN, prepare=False)
+            connection.execute(WRITE, [3], prepare=False)
+            assert shown.fetchall() == []
+        assert connection.execute(SHOWN, prepare=False).fetchall() == []
+    assert [change[3]["a"] for change in table.changes()] == [1, 2, 3]
+    assert not table.faults, table.faults[0]
+
+
+def test_an_open_portal_of_ours_lives_on(table):
+    """The rows of a captured write are still being read when ours are closed."""
+
+    async def read() -> list[int]:
+        connection = await asyncpg.connect(table.url())
+        async with connection.transaction():
+            cursor = await connection.cursor(
+                "INSERT INTO t SELECT generate_series(1, 10) RETURNING a"
+            )
+            first = await cursor.fetch(3)
+            await connection.fetch(SHOWN)
+            rest = await cursor.fetch(20)
+        await connection.close()
+        return [row["a"] for row in (*first, *rest)]
+
+    assert asyncio.run(read()) == list(range(1, 11))
+    assert len(table.changes()) == 10
+    assert not table.faults, table.faults[0]
