@@ -213,6 +213,12 @@ def _question_failed(session: "Session", asked: Asked, fields: repair.Fields) ->
     sync = next((slot for slot in session.outstanding.queue if slot.last), None)
     if sync is None or sync.kind != SYNC:
         asked.told = True
+        if asked.waiting in _ALONE:
+            # ReadyForQuery follows its error, but the server waits for a Sync after one of ours.
+            session.drop_message()
+            session.unsynced = session.bound = False
+            session.outstanding.queue.append(Slot(SYNC))
+            session.to_server.append(encode.SYNC)
         return repair.told(fields)
     if not (asked.speaks or session.in_block or code.startswith(_FROM_OUTSIDE)):
         return b""

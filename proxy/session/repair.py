@@ -94,8 +94,11 @@ def _renamed(session: "Session", fields: Fields, ours: bytes, theirs: bytes) -> 
 
 
 def told(fields: Fields) -> bytes:
-    """An error of a question, as the answer to the client's message."""
-    unknown = (b"P", b"W") if dict(fields).get(b"C", b"")[:2] == _REFUSALS else ()
+    """An error of a question, as the answer to the client's message: where in our text it was is
+    not the client's to know."""
+    found = dict(fields)
+    ours = found.get(b"C", b"")[:2] == _REFUSALS or _LOG.search(found.get(b"W", b""))
+    unknown = (b"P", b"W", b"p", b"q") if ours else ()
     return encode.fields(b"E", [field for field in fields if field[0] not in unknown])
 
 

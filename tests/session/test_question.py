@@ -1,0 +1,80 @@
+"""A question of ours that is ended from outside: the client is answered as if it were its own message
+that was ended, in the form that this message is answered in."""
+
+import time
+
+import pytest
+from raw import FLUSH, SYNC, Raw, copy_data, describe, extended, message, parse, query
+
+SLEEPY = """
+CREATE TABLE t (a int PRIMARY KEY); GRANT ALL ON t TO app;
+CREATE OR REPLACE FUNCTION hotrollback.relations_v1(asked_names json) RETURNS {} LANGUAGE plpgsql AS
+  $$ BEGIN PERFORM pg_catalog.pg_sleep(60); RETURN NULL; END $$
+"""
+RETURNS = "SELECT pg_get_function_result('hotrollback.relations_v1(json)'::regprocedure)"
+ASLEEP = (
+    "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
+)
+NAME = parse("SELECT 1", "named") + describe("named", "S") + FLUSH
+CANCELLED = "57014"
+
+
+@pytest.fixture
+def sleepy(between):
+    """A question about a relation goes on until it is cancelled."""
+    ((returned,),) = between.database.psql(RETURNS)
+    between.database.psql(SLEEPY.format(returned))
+    return between
+
+
+def cancel(sleepy) -> None:
+    deadline = time.monotonic() + 30
+    while not (found := sleepy.database.psql(ASLEEP)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    sleepy.database.psql(f"SELECT pg_cancel_backend({found[0][0]})")
+
+
+def check_error(found) -> None:
+    assert found.kind == "E"
+    assert found.fields["C"] == CANCELLED
+    assert not any("hotrollback" in value for value in found.fields.values()), found.fields
+
+
+@pytest.mark.parametrize("block", [True, False], ids=["block", "alone"])
+@pytest.mark.parametrize(
+    "asked",
+    [query("INSERT INTO t VALUES (1)"), query("COPY t FROM STDIN") + copy_data("1\n") + message("f", b"no\0")],
+    ids=["insert", "copy"],
+)  # fmt: skip
+def test_a_simple_query_behind_a_flush(sleepy, block, asked):
+    """It ends with ReadyForQuery; and so does the next."""
+    with Raw(sleepy.port).log_in("app", sleepy.database.name) as client:
+        client.ask("BEGIN" if block else "SELECT 1")
+        client.send(NAME)
+        client.until("1tT")
+        client.send(asked)
+        cancel(sleepy)
+        error, ready = client.until("Z")[-2:]
+        check_error(error)
+        assert ready.body == (b"E" if block else b"I")
+        assert client.ask("ROLLBACK")[-1].body == b"I"
+        assert [found.kind for found in client.ask("SELECT 1")] == list("TDCZ")
+    assert sleepy.database.psql("SELECT count(*) FROM t") == [(0,)]
+    assert not sleepy.faults, sleepy.faults[0]
+
+
+def test_a_pipeline_waits_for_its_sync(sleepy):
+    with Raw(sleepy.port).log_in("app", sleepy.database.name) as client:
+        client.ask("BEGIN")
+        client.send(NAME)
+        client.until("1tT")
+        client.send(extended("INSERT INTO t VALUES (1)"))
+        cancel(sleepy)
+        found = client.until("Z")
+        check_error(next(one for one in found if one.kind == "E"))
+        assert [one.kind for one in found].count("Z") == 1
+        client.send(SYNC)
+        assert client.until("Z")[-1].body == b"E"
+        assert client.ask("ROLLBACK")[-1].body == b"I"
+    assert not sleepy.faults, sleepy.faults[0]
