@@ -216,7 +216,7 @@ def _question_failed(session: "Session", asked: Asked, fields: repair.Fields) ->
         if asked.waiting in _ALONE:
             # ReadyForQuery follows its error, but the server waits for a Sync after one of ours.
             session.drop_message()
-            session.unsynced = session.bound = False
+            session.unsynced = session.bound = session.executed = False
             session.outstanding.queue.append(Slot(SYNC))
             session.to_server.append(encode.SYNC)
         return repair.told(fields)
