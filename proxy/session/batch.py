@@ -103,9 +103,12 @@ def _send(
                 out.append(original)
                 return out
             chosen = chosen.in_transaction()  # noqa: PLW2901
-        if chosen.how is How.NOTE and len(statements) == 1 and bound:
-            # A text of two statements would end the transaction of the pipeline before it.
-            out.extend(asking.run(session, around.note(chosen)))
+        cursor = statement.kind.group is Group.CURSOR
+        if chosen.how is How.NOTE and len(statements) == 1 and (bound or cursor):
+            # A text of two statements would end the transaction of the pipeline before it, and a
+            # cursor's shows in pg_cursors.
+            send = asking.run if bound else asking.run_alone
+            out.extend(send(session, around.note(chosen)))
             queue.append(PLAIN[QUERY])
             out.append(original)
             return out

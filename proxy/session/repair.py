@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from proxy.session.session import Session
 
 _READ_ONLY: Final = b"25006"
-_SYNTAX: Final = b"42601"
+# The server's files that say of a text that it is no SQL.
+_GRAMMAR: Final = frozenset((b"gram.y", b"scan.l", b"parser.c"))
 _NO_STATEMENT: Final = b"26000"
 # Ours stood beside a statement that must stand alone, or that ends transactions.
 _ALONE: Final = frozenset((b"25001", b"2D000"))
@@ -63,7 +64,8 @@ def error(session: "Session", slot: Slot, fields: Fields) -> bytes | None:
     position = int(found[b"P"]) if found.get(b"P", b"").isdigit() else None
     mapped = back(position) if back is not None and position is not None else None
     # What is wrong with the client's text is said before anything is run.
-    ours = ours and mapped is None and found.get(b"C") != _SYNTAX
+    grammar = _unread(slot, found)
+    ours = ours and mapped is None and not grammar
     changed = not ours and any(_NAMES.search(found.get(name, b"")) for name in (b"M", b"D"))
     log = not changed and _about_log(found, ours=ours)
     if log:
@@ -74,7 +76,8 @@ def error(session: "Session", slot: Slot, fields: Fields) -> bytes | None:
         session.knowledge.forget()
     if sent is not None and slot.kind == QUERY:
         lost = changed or (position is not None and mapped is None)
-        if _ask_again(session, slot, sent, found.get(b"C", b""), log=log, lost=lost):
+        lost = lost or found.get(b"C", b"") in _ALONE
+        if _ask_again(session, slot, sent, log=log, lost=lost, unread=grammar):
             slot.resend = True
             return b""
     if log or changed:
@@ -148,8 +151,14 @@ def _unavailable(found: dict[bytes, bytes]) -> Fields:
     ]
 
 
+def _unread(slot: Slot, found: dict[bytes, bytes]) -> bool:
+    """Whether the whole text is no SQL, so that nothing of it was run: an analysis that failed, or
+    the text that a function runs or has for its body, may have the same SQLSTATE."""
+    return slot.part == 0 and found.get(b"F") in _GRAMMAR and b"q" not in found
+
+
 def _ask_again(
-    session: "Session", slot: Slot, sent: Sent, code: bytes, *, log: bool, lost: bool
+    session: "Session", slot: Slot, sent: Sent, *, log: bool, lost: bool, unread: bool
 ) -> bool:
     """Whether the client's own text can and should be sent to get the server's answer to it.
 
@@ -159,8 +168,8 @@ def _ask_again(
     """
     if slot.emitted or len(session.outstanding.queue) > 1:
         return False
-    if code == _SYNTAX:
+    if unread:
         return True
     if not sent.idle or (log and session.around.fail):
         return False
-    return lost or log or code in _ALONE
+    return lost or log

@@ -25,11 +25,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
+from accepted import judge, read
 
 from proxy.demo.cluster import Cluster, embedded_binaries
 from proxy.demo.command import Serving, call
 
-HERE = Path(__file__).parent
 FOLDER = Path(tempfile.gettempdir()) / "hotrollback-drivers"
 SETTINGS = {
     "max_connections": "200",
@@ -197,15 +197,9 @@ def outcomes(report: Path) -> Iterator[tuple[str, str]]:
         yield "::".join(p for p in (file, inside, test.get("name")) if p), (found or ["passed"])[0]
 
 
-def accepted(suite: str) -> dict[str, str]:
-    """By test, `direct -> proxied` of its outcome; comments say why."""
-    path = HERE / "accepted" / f"{suite}.txt"
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    rows = [line for line in lines if line and not line.startswith("#")]
-    return {name: rest for rest, name in (row.split(": ", 1) for row in rows)}
-
-
-def compare(suite: Suite, program: Path, sides: list[Side], files: list[str]) -> int:
+def compare(
+    suite: Suite, program: Path, sides: list[Side], files: list[str], *, whole: bool
+) -> int:
     """Prints what is not accepted; the exit status."""
 
     def both(files: list[str], number: int) -> list[dict[str, str]]:
@@ -219,7 +213,7 @@ def compare(suite: Suite, program: Path, sides: list[Side], files: list[str]) ->
     differing = [name for name in names if seen[name][0] != seen[name][1]]
     print(f"{len(names)} tests, {len(differing)} differ at first", flush=True)
     unsteady = set()
-    known = accepted(suite.name)
+    known = read(suite.name)
     for number in range(1, AGAIN + 1):
         open_ones = [n for n in differing if n not in known and n not in unsteady]
         if not open_ones:
@@ -237,15 +231,7 @@ def compare(suite: Suite, program: Path, sides: list[Side], files: list[str]) ->
     }
     for name in sorted(unsteady):
         print("unsteady", name, seen[name])
-    for name, what in found.items():
-        if known.get(name) != what:
-            print(f"{what}: {name}")
-    gone = sorted(set(known) & set(names) - set(found))
-    for name in gone:
-        print(f"accepted to differ, and does not any more: {name}")
-    refused = [name for name, what in found.items() if known.get(name) != what]
-    print(f"{len(found)} differ, {len(found) - len(refused)} of them accepted")
-    return int(bool(refused or gone))
+    return judge(suite.name, {name: [what] for name, what in found.items()}, complete=whole)
 
 
 def signs(serving: Serving, logs: list[Path]) -> int:
@@ -284,7 +270,9 @@ def main() -> int:
             Side("direct", results / "direct", direct.host, direct.port),
             Side("proxied", results / "proxied", "127.0.0.1", serving.port),
         ]
-        status = compare(suite, program, sides, given.only or list(suite.paths))
+        status = compare(
+            suite, program, sides, given.only or list(suite.paths), whole=not given.only
+        )
         return status | signs(serving, sorted(results.glob("proxied-*.log")))
 
 

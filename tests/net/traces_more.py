@@ -56,6 +56,21 @@ MANY = (
          (query("TABLE t"), "Z")),
 )  # fmt: skip
 
+NEVER = "MERGE INTO t USING child c ON t.id = c.t WHEN MATCHED THEN DELETE WHEN MATCHED THEN DO NOTHING"
+BAD_BODY = "CREATE FUNCTION bad() RETURNS int LANGUAGE sql AS 'SELEC 1'"
+BAD_TEXT = "DO $$ BEGIN EXECUTE 'SELEC 1'; END $$"
+SHOWN = "SELECT name, statement, is_holdable FROM pg_cursors"
+HOLD = "DECLARE c CURSOR WITH HOLD FOR SELECT loud(1)"
+
+IN_BLOCKS = (
+    *(said(f"no SQL of a sort, in a block: {text}", (query(f"BEGIN; {INSERT}"), "Z"), (query(text), "Z"), (query("COMMIT"), "Z"))
+      for text in (NEVER, BAD_BODY, BAD_TEXT, "INSERT INTO t (id) VALUES", f"{UPDATE}; SELEC 1")),
+    said("a cursor shows its text", (query(HOLD), "Z"), (query(SHOWN), "Z"), (query("CLOSE ALL"), "Z"),
+         (query("BEGIN"), "Z"), (query(HOLD), "Z"), (query(SHOWN), "Z"), (query("COMMIT"), "Z"), (query(SHOWN), "Z")),
+    said("a cursor in a pipeline shows its text", (parse(UPDATE) + bind() + execute() + query(HOLD) + query(SHOWN) + SYNC, "ZZZ"),
+         (query(SHOWN), "Z")),
+)  # fmt: skip
+
 PIPED = (
     *(said(f"rows by one, {text}", (parse(f"{text} RETURNING *") + bind() + execute(limit=1) + execute(limit=1) + SYNC, "Z"),
            (query("TABLE t"), "Z")) for text in (INSERT, UPDATE, DELETE, "UPDATE t SET n = n + 1")),
@@ -96,6 +111,7 @@ ALL_MORE: dict[str, Conversation] = {
     for subject, conversations in (
         ("large objects", LARGE_OBJECTS),
         ("many", MANY),
+        ("in blocks", IN_BLOCKS),
         ("piped", PIPED),
         ("silent", SILENT),
     )

@@ -1,11 +1,13 @@
-"""PostgreSQL's own regression suite, direct and through the proxy with capture on: the same output,
-byte for byte, in verbose errors and command tags.
+"""PostgreSQL's own suites, direct and through the proxy with capture on: the same output, byte for
+byte. `regress` speaks SQL with psql, in verbose errors and command tags; `isolation` holds several
+sessions that wait for each other.
 
-    python tests/compat/regress.py [--source DIR] [--only NAME ...] [--all-tables] [--keep DIR]
+    python tests/compat/postgres.py regress|isolation [--only NAME ...] [--all-tables]
+                                    [--source DIR] [--keep DIR]
 
 The source of exactly the server's version is fetched from Debian's archive by the machine's package
-mirror, or given. Differences that no proxy can avoid are in accepted/regress.txt; any other one, and
-an accepted one that is gone, fails the run. None of the suite is kept here.
+mirror, or given. Differences that no proxy can avoid are in accepted/; any other one, and an
+accepted one that is gone, fails the run. None of the suites is kept here.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from proxy.demo.cluster import Cluster, embedded_binaries
 from proxy.demo.command import Serving, call
 
 ARCHIVE = "pool/main/p/postgresql-18/postgresql-18_{}.orig.tar.bz2"
-PARTS = ("src/test/regress/",)
+PARTS = ("src/test/regress/", "src/test/isolation/")
 SETTINGS = {
     "max_connections": "100",
     "max_prepared_transactions": "2",
@@ -47,16 +49,32 @@ ALTER DATABASE regression SET bytea_output TO 'hex';
 ALTER DATABASE regression SET timezone_abbreviations TO 'Default';
 """
 TEST_SECONDS = 300
+# Names by which the server, or the log, counts what it has made.
+COUNTED = re.compile(r"\b(capture_|pg_temp_|pg_toast_temp_)\d+")
+
+
+PSQL = "psql -X -a -v HIDE_TABLEAM=on -v HIDE_TOAST_COMPRESSION=on -v VERBOSITY=verbose"
+ISOLATIONTESTER = "lib/pgxs/src/test/isolation/isolationtester"
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    source: Path  # src/test/regress
-    libraries: Path
+    """`first` sets up what the other tests rely on."""
 
-    def tests(self) -> list[str]:
-        lines = (self.source / "parallel_schedule").read_text().splitlines()
-        return [name for line in lines if line.startswith("test:") for name in line.split()[1:]]
+    schedule: str
+    files: str
+    first: tuple[str, ...] = ()
+
+    def tests(self, source: Path, only: list[str]) -> list[str]:
+        lines = (source / self.schedule).read_text().splitlines()
+        names = [name for line in lines if line.startswith("test:") for name in line.split()[1:]]
+        return [name for name in names if not only or name in only or name in self.first]
+
+
+SUITES = {
+    "regress": Suite("regress/parallel_schedule", "regress/sql/{}.sql", ("test_setup",)),
+    "isolation": Suite("isolation/isolation_schedule", "isolation/specs/{}.spec"),
+}
 
 
 def mirror() -> str:
@@ -66,7 +84,7 @@ def mirror() -> str:
             found = re.search(r"^(?:URIs:|deb)\s+(\S+/debian)/?\s", path.read_text(), re.MULTILINE)
             if found:
                 return found[1]
-    sys.exit("no Debian mirror is configured here: give --source, src/test/regress of PostgreSQL")
+    sys.exit("no Debian mirror is configured here: give --source, src/test of PostgreSQL")
 
 
 def fetch(folder: Path) -> Path:
@@ -81,10 +99,11 @@ def fetch(folder: Path) -> Path:
     with tarfile.open(archive) as tar:
         wanted = [m for m in tar if any(f"/{part}" in m.name for part in PARTS)]
         tar.extractall(folder, wanted, filter="data")
-    return next(folder.glob("postgresql-*/src/test/regress"))
+    return folder / f"postgresql-{version}/src/test"
 
 
-def prepare(source: Path | None, folder: Path) -> Suite:
+def prepare(source: Path | None, folder: Path) -> tuple[Path, Path]:
+    """The suites, and the libraries that they load."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     source = source or fetch(folder)
@@ -93,7 +112,7 @@ def prepare(source: Path | None, folder: Path) -> Suite:
     libraries.mkdir(exist_ok=True)
     subprocess.run(
         ["gcc", "-O1", "-w", "-fPIC", "-shared", "-I", install / "include/server",
-         "-o", libraries / "regress.so", source / "regress.c"],
+         "-o", libraries / "regress.so", source / "regress/regress.c"],
         check=True,
     )  # fmt: skip
     for name in ("autoinc.so", "refint.so"):
@@ -101,7 +120,7 @@ def prepare(source: Path | None, folder: Path) -> Suite:
             shutil.copy(found, libraries / name)
     for path in (source, *source.rglob("*"), libraries, *libraries.iterdir()):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    return Suite(source, libraries)
+    return source, libraries
 
 
 def psql(cluster: Cluster, database: str, sql: str) -> str:
@@ -113,6 +132,13 @@ def psql(cluster: Cluster, database: str, sql: str) -> str:
     return done.stdout
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    source: Path  # src/test
+    libraries: Path
+    only: list[str]
+
+
 @contextmanager
 def protected(*options: str) -> Iterator[Cluster]:
     with Cluster(embedded_binaries(), SETTINGS) as cluster:
@@ -121,7 +147,7 @@ def protected(*options: str) -> Iterator[Cluster]:
         yield cluster
 
 
-def run(suite: Suite, cluster: Cluster, port: int, results: Path, only: list[str]) -> None:
+def run(suite: Suite, given: Given, cluster: Cluster, port: int, results: Path) -> None:
     """Every test in the order of the schedule, one at a time."""
     built = results / "built"
     for folder in (results, built, built / "results", built / "testtablespace"):
@@ -130,21 +156,21 @@ def run(suite: Suite, cluster: Cluster, port: int, results: Path, only: list[str
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment |= {
         "PGHOST": cluster.host, "PGPORT": str(port), "PGUSER": "postgres", "LC_ALL": "C",
-        "PGTZ": "America/Los_Angeles", "PGDATESTYLE": "Postgres, MDY",
-        "PGOPTIONS": "-c intervalstyle=postgres_verbose", "PG_ABS_SRCDIR": str(suite.source),
-        "PG_ABS_BUILDDIR": str(built), "PG_LIBDIR": str(suite.libraries), "PG_DLSUFFIX": ".so",
+        "PGDATABASE": "regression", "PGTZ": "America/Los_Angeles", "PGDATESTYLE": "Postgres, MDY",
+        "PGOPTIONS": "-c intervalstyle=postgres_verbose", "PG_DLSUFFIX": ".so",
+        "PG_ABS_SRCDIR": str(given.source / "regress"), "PG_ABS_BUILDDIR": str(built),
+        "PG_LIBDIR": str(given.libraries),
     }  # fmt: skip
-    variables = ["HIDE_TABLEAM=on", "HIDE_TOAST_COMPRESSION=on", "VERBOSITY=verbose"]
-    options = [part for variable in variables for part in ("-v", variable)]
-    for name in suite.tests():
-        if only and name not in only and name != "test_setup":
-            continue
+    program, *options = PSQL.split()
+    command = [str(cluster.binaries / program), *options]
+    if suite is SUITES["isolation"]:
+        command = [str(cluster.binaries.parent / ISOLATIONTESTER), "dbname=regression"]
+    for name in suite.tests(given.source, given.only):
         with (results / f"{name}.out").open("wb") as out:
             try:
                 subprocess.run(
-                    [cluster.binaries / "psql", "-X", "-a", *options, "-d", "regression"],
-                    stdin=(suite.source / "sql" / f"{name}.sql").open("rb"), stdout=out,
-                    stderr=subprocess.STDOUT, env=environment, cwd=built, check=False,
+                    command, stdin=(given.source / suite.files.format(name)).open("rb"),
+                    stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=built, check=False,
                     timeout=TEST_SECONDS,
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
@@ -153,10 +179,10 @@ def run(suite: Suite, cluster: Cluster, port: int, results: Path, only: list[str
 
 def differences(name: str, direct: Path, proxied: Path) -> list[str]:
     """The lines that differ, without their places."""
-    texts = [
-        path.read_text("utf-8", "surrogateescape").replace(str(path.parent), "RESULTS").splitlines()
-        for path in (direct / f"{name}.out", proxied / f"{name}.out")
-    ]
+    texts = []
+    for folder in (direct, proxied):
+        text = (folder / f"{name}.out").read_text("utf-8", "surrogateescape")
+        texts.append(COUNTED.sub(r"\1N", text.replace(str(folder), "RESULTS")).splitlines())
     return [
         line
         for line in difflib.unified_diff(*texts, lineterm="", n=0)
@@ -166,26 +192,29 @@ def differences(name: str, direct: Path, proxied: Path) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--source", type=Path, help="src/test/regress of the server's version")
-    parser.add_argument("--only", nargs="+", default=[], help="these tests, behind test_setup")
+    parser.add_argument("suite", choices=sorted(SUITES))
+    parser.add_argument("--source", type=Path, help="src/test of the server's version")
+    parser.add_argument("--only", nargs="+", default=[], help="these tests")
     parser.add_argument("--all-tables", action="store_true", help="capture triggers everywhere")
     parser.add_argument("--keep", type=Path, help="where to keep the outputs")
-    given = parser.parse_args()
-    suite = prepare(given.source, Path(tempfile.gettempdir()) / "hotrollback-regress")
-    options = ("--all-tables",) if given.all_tables else ()
-    kept = nullcontext(given.keep) if given.keep else tempfile.TemporaryDirectory()
+    told = parser.parse_args()
+    suite = SUITES[told.suite]
+    folder = Path(tempfile.gettempdir()) / "hotrollback-postgres"
+    given = Given(*prepare(told.source, folder), told.only)
+    options = ("--all-tables",) if told.all_tables else ()
+    kept = nullcontext(told.keep) if told.keep else tempfile.TemporaryDirectory()
     with kept as folder:
         results = Path(folder)
         results.mkdir(exist_ok=True, parents=True)
         results.chmod(0o755)
         with protected(*options) as cluster:
-            run(suite, cluster, cluster.port, results / "direct", given.only)
+            run(suite, given, cluster, cluster.port, results / "direct")
         with (
             protected(*options) as cluster,
             tempfile.TemporaryDirectory() as place,
             Serving(cluster.url("regression"), Path(place)) as serving,
         ):
-            run(suite, cluster, serving.port, results / "proxied", given.only)
+            run(suite, given, cluster, serving.port, results / "proxied")
             print(serving.call("show", "stats").stdout)
             print(
                 psql(
@@ -204,7 +233,7 @@ def main() -> int:
     print(f"{len(ran)} tests, {len(found)} differ, {len(faults)} faults of the proxy")
     for fault in faults:
         print(fault)
-    return judge("regress", found, complete=not given.only) or bool(faults)
+    return judge(told.suite, found, complete=not given.only) or bool(faults)
 
 
 if __name__ == "__main__":

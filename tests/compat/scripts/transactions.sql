@@ -1,0 +1,67 @@
+-- Transactions, savepoints, rights, and what stands alone.
+CREATE TABLE t (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, v text);
+BEGIN; INSERT INTO t VALUES (1, 'x'); SAVEPOINT a; INSERT INTO t VALUES (2, 'y'); ROLLBACK TO a; COMMIT;
+BEGIN;
+INSERT INTO t VALUES (1, 'late');
+COMMIT;
+INSERT INTO t VALUES (1, 'alone');
+INSERT INTO t VALUES (3, 'x'); INSERT INTO t VALUES (1, 'late');
+BEGIN READ ONLY;
+INSERT INTO t VALUES (2, 'x');
+ROLLBACK;
+BEGIN READ ONLY;
+UPDATE t SET v = 'x';
+ROLLBACK;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+UPDATE t SET v = 'serial' RETURNING *;
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+ROLLBACK AND CHAIN;
+SHOW transaction_isolation;
+COMMIT;
+COMMIT;
+VACUUM t;
+BEGIN;
+VACUUM t;
+ROLLBACK;
+INSERT INTO t VALUES (4, 'x')\; VACUUM t;
+CREATE INDEX CONCURRENTLY ON t (v);
+CREATE ROLE script_reader; CREATE ROLE script_writer;
+GRANT SELECT ON t TO script_reader; GRANT INSERT, UPDATE (v) ON t TO script_writer;
+SET ROLE script_reader;
+SELECT * FROM t;
+UPDATE t SET v = 'no';
+DELETE FROM t;
+INSERT INTO t VALUES (9, 'no');
+SET ROLE script_writer;
+INSERT INTO t VALUES (9, 'yes');
+INSERT INTO t VALUES (10, 'no') RETURNING *;
+INSERT INTO t VALUES (9, 'no') ON CONFLICT DO NOTHING;
+UPDATE t SET v = 'all';
+UPDATE t SET v = 'some' WHERE id = 9;
+UPDATE t SET id = 1;
+RESET ROLE;
+ALTER TABLE t ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON t USING (id < 5) WITH CHECK (v <> 'never');
+GRANT ALL ON t TO script_writer;
+SET ROLE script_writer;
+UPDATE t SET v = 'mine' RETURNING *;
+UPDATE t SET v = 'never';
+DELETE FROM t RETURNING *;
+RESET ROLE;
+TABLE t ORDER BY id;
+DROP TABLE t; DROP ROLE script_reader; DROP ROLE script_writer;
+SET statement_timeout = '50ms';
+CREATE TABLE slow AS SELECT pg_sleep(10);
+RESET statement_timeout;
+COPY (SELECT 1) TO STDOUT;
+CREATE TABLE c (a int, b text);
+COPY c FROM STDIN;
+1	x
+two	y
+\.
+COPY c FROM STDIN (FORMAT csv, HEADER);
+a,b
+1,"x,y"
+2,
+\.
+TABLE c;
