@@ -6,7 +6,7 @@ Ours are named statements and a portal of ours, so that the client's unnamed one
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from proxy.capture.around import Own
 from proxy.session.outstanding import (
@@ -27,9 +27,6 @@ from proxy.wire import encode
 if TYPE_CHECKING:
     from proxy.session.session import Session
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 _PORTAL: Final = b"hotrollback"
 # The view, and the function that it is made of.
 _SHOWS: Final = b"pg_prepared_statement"
@@ -49,6 +46,7 @@ def _name_of(session: "Session", own: Own, out: list[bytes], asked: Asked | None
     ours = session.names.ours
     name = ours.get(own.text)
     if name is None:
+        out.extend(close_forgotten(session))
         name = ours[own.text] = session.names.fresh()
         text = own.text
         out.append(encode.parse(name, text))
@@ -85,26 +83,24 @@ def run_alone(session: "Session", own: Own) -> list[bytes]:
 def hide(session: "Session", text: bytes) -> list[bytes]:
     """Before a text that looks at the session's prepared statements: ours are closed, and prepared
     again when they are needed."""
-    names = session.names
-    if not (names.ours or names.shadows) or _SHOWS not in text.lower():
+    if _SHOWS not in text.lower():
         return []
-    out: list[bytes] = []
-    for own, name in names.ours.items():
-        out.append(encode.close_statement(name))
-        _swallowed(session, CLOSE).skipped = partial(_keep, names.ours, own, name)
-    for key, shadow in names.shadows.items():
-        out.append(encode.close_statement(shadow.name))
-        _swallowed(session, CLOSE).skipped = partial(_keep, names.shadows, key, shadow)
-    names.forget_ours()
-    if not session.unsynced:
+    session.names.forget_ours()
+    out = close_forgotten(session)
+    if out and not session.unsynced:
         out.append(encode.SYNC)
         _swallowed(session, SYNC)
     return out
 
 
-def _keep(kept: dict[K, V], key: K, value: V) -> None:
-    """It was not closed after all; unless another has come in its place."""
-    kept.setdefault(key, value)
+def close_forgotten(session: "Session") -> list[bytes]:
+    """What may still be there of ours under names that are not used any more."""
+    forgotten = session.names.forgotten
+    out = [encode.close_statement(name) for name in forgotten]
+    for name in forgotten:
+        _swallowed(session, CLOSE).skipped = partial(forgotten.append, name)
+    forgotten.clear()
+    return out
 
 
 def synced(session: "Session") -> bool:

@@ -3,7 +3,7 @@
 Whatever is to be asked is asked before Parse where that may be, so that a pipeline need not wait.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from proxy.capture import around
@@ -190,26 +190,14 @@ def _shadow(
     shadow = Shadow(names.fresh(), positions.back)
     kept = len(text) < _KEPT
     if kept:
-        old = names.too_many()
-        if old is not None:
-            out.append(encode.close_statement(old.name))
-            queue.append(Slot(CLOSE, Action.SWALLOW))
+        names.make_room()
+        out.extend(asking.close_forgotten(session))
         names.shadows[key] = shadow
     out.append(encode.parse(shadow.name, text, prepared.oids))
     slot = Slot(PARSE, Action.SWALLOW, word=prepared.word, back=shadow.back)
-    slot.skipped = _forgetting(names.shadows, key)
+    slot.skipped = partial(names.shadows.pop, key, None)
     queue.append(slot)
     return shadow, [] if kept else [encode.close_statement(shadow.name)]
-
-
-def _forgetting(
-    shadows: dict[tuple[bytes, bytes], Shadow], key: tuple[bytes, bytes]
-) -> Callable[[], None]:
-    return lambda: _forget(shadows, key)
-
-
-def _forget(shadows: dict[tuple[bytes, bytes], Shadow], key: tuple[bytes, bytes]) -> None:
-    shadows.pop(key, None)
 
 
 def execute(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | None:

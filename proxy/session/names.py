@@ -54,6 +54,7 @@ class Names:
     # By our text and its oids; the one that was used least recently comes first.
     shadows: dict[tuple[bytes, bytes], Shadow] = field(default_factory=dict)
     ours: dict[bytes, bytes] = field(default_factory=dict)  # text of our own statements -> name
+    forgotten: list[bytes] = field(default_factory=list)  # names of ours that may still be there
     count: int = 0
 
     def fresh(self) -> bytes:
@@ -67,17 +68,18 @@ class Names:
             self.shadows[key] = found
         return found
 
-    def too_many(self) -> Shadow | None:
-        """One that is to be closed before another is made."""
-        if len(self.shadows) < SHADOWS:
-            return None
-        return self.shadows.pop(next(iter(self.shadows)))
+    def make_room(self) -> None:
+        """For one more shadow."""
+        if len(self.shadows) >= SHADOWS:
+            self.forgotten.append(self.shadows.pop(next(iter(self.shadows))).name)
 
     def forget_prepared(self) -> None:
-        """DEALLOCATE ALL and DISCARD ALL reach our statements, too."""
+        """DEALLOCATE ALL and DISCARD ALL reach our statements, too, unless they fail."""
         self.statements.clear()
         self.forget_ours()
 
     def forget_ours(self) -> None:
+        self.forgotten.extend(shadow.name for shadow in self.shadows.values())
+        self.forgotten.extend(self.ours.values())
         self.shadows.clear()
         self.ours.clear()

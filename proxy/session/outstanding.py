@@ -89,7 +89,7 @@ class Slot:
     emitted: bool = False  # the client has seen something of the answer
     resend: bool = False  # the client's own text is sent when this one has ended
     answered: Callable[[], None] | None = None  # the server did it
-    skipped: Callable[[], None] | None = None  # the server never ran it: take the state back
+    skipped: Callable[[], object] | None = None  # the server never ran it: take the state back
 
     def current(self) -> Part | None:
         parts = self.parts
@@ -124,7 +124,7 @@ class Outstanding:
         queue = self.queue
         if not queue or queue[0].kind in _ENDED_BY_ITSELF:
             return False, []
-        undo: list[Callable[[], None]] = []
+        undo: list[Callable[[], object]] = []
         over: list[Asked] = []
         while queue and queue[0].kind != SYNC:
             slot = queue.popleft()

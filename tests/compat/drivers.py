@@ -39,6 +39,8 @@ SETTINGS = {
 }
 SIDES = ("direct", "proxied")
 AGAIN = 3
+# What the index's tool asks a source for its name with, even where it only has to fetch it.
+BUILD = ("setuptools", "wheel", "cython")
 TEST_SECONDS = 60
 RUN_SECONDS = 3600
 # Of the source tree or of servers of its own: nothing that goes through a proxy.
@@ -103,7 +105,7 @@ def python(suite: Suite) -> Path:
     versions = {name: version(name) for name in ("asyncpg", "psycopg")}
     needs = [need.format(**versions) for need in suite.needs]
     pip = [program, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "pytest", "pytest-timeout", *needs], check=True)
+    subprocess.run([*pip, "pytest", "pytest-timeout", *BUILD, *needs], check=True)
     return program
 
 
@@ -113,7 +115,7 @@ def downloaded(suite: Suite, program: Path) -> Path:
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     place = FOLDER / "sources" / suite.name
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps"]
+    pip = [program, "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps"]
     wanted = f"{suite.package}=={done.stdout.strip()}"
     subprocess.run([*pip, "--no-build-isolation", "-d", place, wanted], check=True)
     return max(place.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)

@@ -56,7 +56,9 @@ MANY = (
          (query("TABLE t"), "Z")),
 )  # fmt: skip
 
-NEVER = "MERGE INTO t USING child c ON t.id = c.t WHEN MATCHED THEN DELETE WHEN MATCHED THEN DO NOTHING"
+NEVER = (
+    "MERGE INTO t USING child c ON t.id = c.t WHEN MATCHED THEN DELETE WHEN MATCHED THEN DO NOTHING"
+)
 BAD_BODY = "CREATE FUNCTION bad() RETURNS int LANGUAGE sql AS 'SELEC 1'"
 BAD_TEXT = "DO $$ BEGIN EXECUTE 'SELEC 1'; END $$"
 SHOWN = "SELECT name, statement, is_holdable FROM pg_cursors"

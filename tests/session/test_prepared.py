@@ -82,3 +82,23 @@ def test_an_open_portal_of_ours_lives_on(table):
     assert asyncio.run(read()) == list(range(1, 11))
     assert len(table.changes()) == 10
     assert not table.faults, table.faults[0]
+
+
+@pytest.mark.parametrize("text", ["DO $$ BEGIN END $$", "DISCARD PLANS", "CALL p()"])
+def test_what_is_forgotten_is_closed(table, text):
+    """What may have deallocated ours mostly has not: they do not pile up on the server."""
+    table.database.psql(
+        "CREATE PROCEDURE p() LANGUAGE sql AS ''; "
+        "CREATE VIEW v AS SELECT name FROM pg_prepared_statements; GRANT SELECT ON v TO app"
+    )
+    with table.connect() as connection, psycopg.ClientCursor(connection) as simple:
+        for turn in range(5):
+            simple.execute(text)
+            connection.execute(WRITE, [turn], prepare=False)
+            assert connection.execute(SHOWN, prepare=False).fetchall() == []
+        for turn in range(5, 10):
+            simple.execute(text)
+            connection.execute(WRITE, [turn], prepare=False)
+        assert len(connection.execute("TABLE v", prepare=False).fetchall()) < 10
+    assert [change[3]["a"] for change in table.changes()] == list(range(10))
+    assert not table.faults, table.faults[0]
