@@ -93,8 +93,12 @@ def _described(session: "Session", buf: bytes, pos: int, end: int) -> bytes | No
     action = _action(slot)
     if slot.kind == DESCRIBE:
         _popped(session, slot)
-    elif slot.parts is not None:
-        slot.emitted = slot.emitted or action is not Action.SWALLOW
+    elif action is not Action.SWALLOW:
+        if slot.resent_behind_description:
+            slot.resent_behind_description = False
+            return b""
+        if slot.parts is not None:
+            slot.described = True
     return b"" if action is Action.SWALLOW else None
 
 
@@ -172,7 +176,7 @@ def _ready(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
     if slot.resend and slot.sent is not None:
         queue.popleft()
         session.held = session.draining = True
-        session.send_original(slot.sent)
+        session.send_original(slot.sent, described=slot.described)
         return b""
     _popped(session, slot)
     if slot.action is Action.SWALLOW:

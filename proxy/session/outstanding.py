@@ -87,7 +87,9 @@ class Slot:
     in_copy: "Slot | None" = None  # a Sync that the server ignores if it takes that data by then
     gap: Plan | None = None  # what is not recorded if it succeeds
     emitted: bool = False  # the client has seen something of the answer
+    described: bool = False  # it has seen a RowDescription, which the next answer begins with, too
     resend: bool = False  # the client's own text is sent when this one has ended
+    resent_behind_description: bool = False  # the client has it already
     answered: Callable[[], None] | None = None  # the server did it
     skipped: Callable[[], object] | None = None  # the server never ran it: take the state back
 

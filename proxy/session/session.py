@@ -331,10 +331,11 @@ class Session:
         name = plan.how.name.lower()
         self.around.counted[name] = self.around.counted.get(name, 0) + 1
 
-    def send_original(self, sent: Sent) -> None:
+    def send_original(self, sent: Sent, *, described: bool) -> None:
         """The client's own text after ours was refused for being ours. If it succeeds, it has
         written what is not recorded."""
-        self.outstanding.queue.append(Slot(QUERY, gap=sent.gap))
+        again = Slot(QUERY, gap=sent.gap, resent_behind_description=described)
+        self.outstanding.queue.append(again)
         self.to_server.append(sent.original)
 
     def simple_sent(self) -> None:

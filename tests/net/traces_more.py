@@ -64,7 +64,11 @@ BAD_TEXT = "DO $$ BEGIN EXECUTE 'SELEC 1'; END $$"
 SHOWN = "SELECT name, statement, is_holdable FROM pg_cursors"
 HOLD = "DECLARE c CURSOR WITH HOLD FOR SELECT loud(1)"
 
+VACUUMS = "CREATE FUNCTION vacuums() RETURNS int LANGUAGE sql AS 'VACUUM t; SELECT 1'"
+
 IN_BLOCKS = (
+    said("what must stand alone, in a function", (query(VACUUMS), "Z"), (query("SELECT vacuums()"), "Z"),
+         (query("SELECT 1 AS one, vacuums()"), "Z"), (query(f"{UPDATE}; SELECT vacuums()"), "Z")),
     *(said(f"no SQL of a sort, in a block: {text}", (query(f"BEGIN; {INSERT}"), "Z"), (query(text), "Z"), (query("COMMIT"), "Z"))
       for text in (NEVER, BAD_BODY, BAD_TEXT, "INSERT INTO t (id) VALUES", f"{UPDATE}; SELEC 1")),
     said("a cursor shows its text", (query(HOLD), "Z"), (query(SHOWN), "Z"), (query("CLOSE ALL"), "Z"),
