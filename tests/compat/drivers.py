@@ -40,7 +40,7 @@ SETTINGS = {
 SIDES = ("direct", "proxied")
 AGAIN = 3
 # What the index's tool asks a source for its name with, even where it only has to fetch it.
-BUILD = ("setuptools", "wheel", "cython")
+BUILD = ("setuptools>=77", "wheel", "cython")
 TEST_SECONDS = 60
 RUN_SECONDS = 3600
 # Of the source tree or of servers of its own: nothing that goes through a proxy.
