@@ -85,7 +85,7 @@ TERMINATE = message("X")
 COPY_DONE = message("c")
 
 
-def extended(text: str, *values: str | bytes | None) -> bytes:
+def extended(text: str | bytes, *values: str | bytes | None) -> bytes:
     """As a driver does it: all at once, with the unnamed statement."""
     return parse(text) + bind(*values) + describe() + execute() + SYNC
 

@@ -8,14 +8,16 @@ from pathlib import Path
 import psycopg
 import pytest
 from fix_postgres import Database, Server
-from raw import TERMINATE, Raw, compared
+from raw import TERMINATE, Raw, cancel_request, compared
 from traces import ALL as ALL_TRACES
-from traces import DATABASE, Conversation, hello
+from traces import DATABASE, Beside, Cancel, Conversation, Slowly, hello
+from traces_beside import ALL_BESIDE
 from traces_more import ALL_MORE
+from traces_written import ALL_WRITTEN
 
 from proxy.demo.command import Serving, call
 
-ALL = ALL_TRACES | ALL_MORE
+ALL = ALL_TRACES | ALL_MORE | ALL_BESIDE | ALL_WRITTEN
 
 SETUP = """
 SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity
@@ -41,6 +43,7 @@ class Way:
 
     def held(self, conversation: Conversation) -> list[object]:
         """The trace of it, from tables that are as they were."""
+        self.direct.execute("ROLLBACK; SELECT pg_advisory_unlock_all()")
         self.direct.execute(SETUP)
         self.direct.execute("RESET ROLE")
         name = self.database.name
@@ -48,8 +51,8 @@ class Way:
             if conversation.login:
                 raw.send(in_database(hello(), name))
                 raw.until("Z")
-            for data, awaited in conversation.steps:
-                raw.send(in_database(data, name))
+            for deed, awaited in conversation.steps:
+                self._do(raw, deed)
                 for kind in awaited:
                     if kind == "b":
                         raw.byte()
@@ -63,6 +66,25 @@ class Way:
                 raw.send(TERMINATE)
                 raw.rest()
             return compared(raw.trace, ours=conversation.ours)
+
+    def _do(self, raw: Raw, deed: bytes | Beside | Cancel) -> None:
+        match deed:
+            case Beside(text):
+                self.direct.execute(text.replace(DATABASE, self.database.name).encode())
+            case Cancel():
+                self._cancel(raw)
+            case Slowly():
+                for byte in in_database(deed, self.database.name):
+                    raw.send(bytes((byte,)))
+            case bytes():
+                raw.send(in_database(deed, self.database.name))
+
+    def _cancel(self, raw: Raw) -> None:
+        """The server has closed the connection of the request when it has sent the signal."""
+        (key,) = (found.body for found in raw.trace if found.kind == "K")
+        with Raw(self.port) as other:
+            other.send(cancel_request(key))
+            assert other.rest() == []
 
 
 def in_database(data: bytes, name: str) -> bytes:

@@ -2,7 +2,9 @@
 next is sent. Each is held with PostgreSQL itself and through the proxy; the traces must be equal.
 
 A step is (bytes, awaited): the kinds of messages to wait for, in order; "b" waits for one byte, "."
-for the end, "!" says that nothing more will be sent and waits for the end. At the end of every conversation Terminate is sent and what is left is read.
+for the end, "!" says that nothing more will be sent and waits for the end. Instead of bytes it may be
+what somebody else does meanwhile. At the end of every conversation Terminate is sent and what is left
+is read.
 """
 
 from dataclasses import dataclass
@@ -26,7 +28,26 @@ from raw import (
     startup,
 )
 
-Step = tuple[bytes, str]
+
+
+class Slowly(bytes):
+    """Sent byte by byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A superuser's session past the proxy does this."""
+
+    text: str
+
+
+class Cancel:
+    """Asks the server to cancel what the conversation's session runs."""
+
+
+CANCEL = Cancel()
+
+Step = tuple[bytes | Beside | Cancel, str]
 
 DATABASE = "conversed_with"  # stands for a database whose name is as long
 

@@ -96,10 +96,11 @@ BEGIN
                                    AND t.tgdeferrable),
             'query_seen', EXISTS (SELECT FROM triggers t WHERE t.root OPERATOR(pg_catalog.=) c.oid
                                      AND t.prosrc OPERATOR(pg_catalog.~*) 'current_query')
+                          -- pg_get_expr would wait for a lock on the table; 817 is current_query().
                           OR EXISTS (SELECT FROM pg_catalog.pg_attrdef d
                                       WHERE d.adrelid OPERATOR(pg_catalog.=) c.oid
-                                        AND pg_catalog.pg_get_expr(d.adbin, d.adrelid)
-                                            OPERATOR(pg_catalog.~*) 'current_query'),
+                                        AND d.adbin::pg_catalog.text
+                                            OPERATOR(pg_catalog.~) ':funcid 817\M'),
             'volatile', EXISTS (
                 SELECT FROM member m
                   JOIN pg_catalog.pg_attrdef d ON d.adrelid OPERATOR(pg_catalog.=) m.oid
