@@ -100,7 +100,7 @@ BEGIN
                           OR EXISTS (SELECT FROM pg_catalog.pg_attrdef d
                                       WHERE d.adrelid OPERATOR(pg_catalog.=) c.oid
                                         AND d.adbin::pg_catalog.text
-                                            OPERATOR(pg_catalog.~) ':funcid 817\M'),
+                                            OPERATOR(pg_catalog.~~) '%:funcid 817 %'),
             'volatile', EXISTS (
                 SELECT FROM member m
                   JOIN pg_catalog.pg_attrdef d ON d.adrelid OPERATOR(pg_catalog.=) m.oid
