@@ -44,6 +44,11 @@ class Case:
         return Plan(How.WATCH, self.fingerprint, reason, relation, late=late)
 
 
+def reads_text(statement: Statement) -> bool:
+    """Whether the text of the client's message is data to it."""
+    return "current_query" in statement.calls
+
+
 def why_not(case: Case, relation: Relation) -> Reason | None:
     """The first row that holds says why the statement is not rewritten."""
     statement = case.statement
@@ -55,7 +60,7 @@ def why_not(case: Case, relation: Relation) -> Reason | None:
         (relation.kind not in "rp", Reason.RELATION),
         (relation.rules, Reason.RULES),
         (relation.row_security, Reason.ROW_SECURITY),
-        (relation.query_seen, Reason.CURRENT_QUERY),
+        (relation.query_seen or reads_text(case.statement), Reason.CURRENT_QUERY),
         (not relation.selectable, Reason.NO_SELECT),
         (
             relation.inherited and not statement.target_only and statement.kind is not Kind.INSERT,

@@ -8,7 +8,7 @@ wrote with what was recorded: truthful before it is complete.
 from collections.abc import Callable, Collection
 from typing import Final
 
-from proxy.capture.case import Case, Need, why_not
+from proxy.capture.case import Case, Need, reads_text, why_not
 from proxy.capture.plan import PASS, How, Plan, Reason
 from proxy.capture.rows import row_names
 from proxy.capture.templates import Logged, template
@@ -176,6 +176,8 @@ def _logged(case: Case, relation: Relation) -> Logged | Plan | Need:
 
 def _writing_with(case: Case, main: Relation | None, *, calls: bool) -> Plan | Need:
     """Items of its WITH write; `main` is what it writes itself."""
+    if reads_text(case.statement):
+        return case.watch(Reason.CURRENT_QUERY, main)
     items = with_items(case)
     if not isinstance(items, Items):
         return items

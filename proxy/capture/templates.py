@@ -1,9 +1,9 @@
 """The logging CTE around an INSERT, UPDATE, DELETE or MERGE.
 
-    WITH <the client's own WITH,> hotrollback_w (..ours, ..the client's) AS (
+    WITH <the client's own WITH,> hotrollback_w (..ours) AS (
         <the client's statement> RETURNING ..ours, <the client's list>
     ), hotrollback_l AS (INSERT INTO hotrollback.change .. SELECT .. FROM hotrollback_w)
-    SELECT <the client's columns by name> FROM hotrollback_w
+    SELECT <the client's columns> FROM hotrollback_w
 
 Without a RETURNING of the client's the log's INSERT is the main statement, so that there is no
 result to describe. The client's text is spliced, never made anew. Our columns come first: a table
@@ -78,18 +78,26 @@ _WHY: Final = "logging CTE"
 
 def _head(logged: Logged, name: bytes) -> bytes:
     listed = [f"hotrollback_{name}" for name in _OURS]
-    listed += [f"hotrollback_c{number}" for number in range(1, len(logged.names) + 1)]
+    if not _by_name(logged):
+        listed += [f"hotrollback_c{number}" for number in range(1, len(logged.names) + 1)]
     return b"%s (%s) AS (" % (name, ", ".join(listed).encode())
+
+
+def _by_name(logged: Logged) -> bool:
+    """Whether the client's columns keep the names that RETURNING gives them: then the server says
+    so when these are no longer what the client was told."""
+    return len(set(logged.names)) == len(logged.names)
 
 
 def _clients_columns(logged: Logged, name: bytes) -> bytes:
     if logged.statement.returning is None:
         return b"SELECT FROM " + name
-    listed = b", ".join(
-        b'hotrollback_c%d AS "%s"' % (number, name.replace(b'"', b'""'))
-        for number, name in enumerate(logged.names, 1)
-    )
-    return b"SELECT " + listed + b" FROM " + name
+    quoted = [b'"%s"' % column.replace(b'"', b'""') for column in logged.names]
+    if _by_name(logged):
+        listed = [b"%s.%s" % (name, column) for column in quoted]
+    else:
+        listed = [b"hotrollback_c%d AS %s" % pair for pair in enumerate(quoted, 1)]
+    return b"SELECT " + b", ".join(listed) + b" FROM " + name
 
 
 def _images_edit(logged: Logged, known: Known) -> Edit:

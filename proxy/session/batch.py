@@ -7,10 +7,11 @@ stays one implicit transaction; `Part`s say whose answer is whose.
 from typing import TYPE_CHECKING, Final
 
 from proxy.capture import around
+from proxy.capture.case import reads_text
 from proxy.capture.choose import may_write
 from proxy.capture.plan import How, Plan, Reason
 from proxy.catalog.capabilities import pipeline_lasts
-from proxy.session import asking, effects
+from proxy.session import asking, effects, untouched
 from proxy.session.outstanding import PLAIN, QUERY, Action, Part, Sent, Slot
 from proxy.session.planning import Hold, identify, plan, plan_unsettled, unread
 from proxy.sql.analyse import Analysis, analyse
@@ -91,6 +92,8 @@ def _send(
     if all(chosen.how is How.PASS for chosen in plans):
         queue.append(PLAIN[QUERY])
         return None
+    if any(map(reads_text, statements)) and not any(map(_refuses, plans)):
+        return untouched.send(session, original, plans, piped=bound and not session.in_block)
     out: list[bytes] = []
     edits: list[Edit] = []
     parts: list[Part] = []
@@ -128,6 +131,10 @@ def _send(
     # If the server refuses our text the client's own must come in its place.
     session.alone = not any(statement.kind is Kind.COPY_FROM for statement in statements)
     return out
+
+
+def _refuses(chosen: Plan) -> bool:
+    return chosen.refuse or chosen.how is How.REFUSE
 
 
 def _in_pipeline(session: "Session", original: bytes, chosen: Plan) -> list[bytes]:

@@ -237,7 +237,7 @@ def test_the_clients_text_stays_as_it_is():
     chosen = choose(statement, text, known, safe_encoding=True, in_block=False)
     edited, back = apply(text, chosen.edits)
     assert edited.startswith(b"/* hint */ WITH hotrollback_w (")
-    assert edited.endswith(b'SELECT hotrollback_c1 AS "a ""b""" FROM hotrollback_w -- end')
+    assert edited.endswith(b'SELECT hotrollback_w."a ""b""" FROM hotrollback_w -- end')
     at = edited.index(b"set v")
     assert back.back(at + 1) == text.index(b"set v") + 1
     assert all(edit.start == edit.end for edit in chosen.edits)

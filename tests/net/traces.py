@@ -29,7 +29,6 @@ from raw import (
 )
 
 
-
 class Slowly(bytes):
     """Sent byte by byte."""
 

@@ -107,6 +107,8 @@ BODIES = (
           "CREATE TRIGGER i INSTEAD OF INSERT OR UPDATE OR DELETE ON w FOR EACH ROW EXECUTE FUNCTION i()",
           "INSERT INTO w VALUES (40, 'x') RETURNING id", "UPDATE w SET v = 'y' WHERE id = 1", "DELETE FROM w WHERE id < 3 RETURNING v"),
     *both("DO", "DO $x$ BEGIN UPDATE t SET v = 'do'; IF FOUND THEN RAISE NOTICE 'found'; END IF; END $x$", "DO LANGUAGE plpgsql 'BEGIN RAISE EXCEPTION ''no''; END'"),
+    *both("the text as data", "UPDATE t SET v = current_query() WHERE id = 1 RETURNING v", "INSERT INTO t VALUES (30, pg_catalog.current_query())", "SELECT current_query(); DELETE FROM t WHERE id = 3", "BEGIN", "UPDATE t SET v = current_query() WHERE id = 1", "COMMIT",
+          "DELETE FROM t WHERE v = current_query()", "WITH u AS (UPDATE t SET v = current_query() WHERE id = 2 RETURNING v) SELECT v FROM u", "SELECT loud(1), current_query()"),
     said("what was sent is what is seen", *asked("SELECT current_query() /* ü */", "/* a */ SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid() -- b"),
          (extended("SELECT current_query(), $1::text -- é", "x"), "Z"),
          *asked("PREPARE p AS UPDATE t SET n = $1 WHERE id = 1", "SELECT statement FROM pg_prepared_statements"),
