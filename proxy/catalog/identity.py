@@ -6,7 +6,8 @@ everything that is learnt is kept by `Identity.key`.
 
 from dataclasses import dataclass
 
-# One row; must never raise, since it may run inside the client's transaction.
+# One row; must never raise, since it may run inside the client's transaction. Of what a search_path
+# may lead elsewhere nothing stands bare: no operator, and no IN, which is one.
 IDENTITY_SQL = b"""
 SELECT pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid,
        pg_catalog.array_to_string(pg_catalog.current_schemas(true), ','),
@@ -23,10 +24,10 @@ SELECT pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid,
                      JOIN pg_catalog.pg_inherits i ON i.inhrelid OPERATOR(pg_catalog.=) c.oid
                     WHERE i.inhparent OPERATOR(pg_catalog.=) l.change AND NOT i.inhdetachpending
                       AND c.relnamespace OPERATOR(pg_catalog.=) l.schema
-                      AND c.relname IN ((pg_catalog.concat('change_',
+                      AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY[pg_catalog.concat('change_',
                           pg_catalog.to_char(pg_catalog.timezone('UTC',
-                          pg_catalog.clock_timestamp()), 'YYYYMMDD')))::pg_catalog.name,
-                          'change_later')),
+                          pg_catalog.clock_timestamp()), 'YYYYMMDD')),
+                          'change_later']::pg_catalog.name[])),
        CASE WHEN pg_catalog.has_sequence_privilege(l.epoch, 'SELECT')
             THEN pg_catalog.pg_sequence_last_value(l.epoch) END
   FROM (SELECT (SELECT n.oid FROM pg_catalog.pg_namespace n

@@ -3,8 +3,8 @@
 -- What the catalog says of relations, as one JSON array in the order asked; null where there is none.
 -- asked_names: JSON array of [schema or null, name]. Must never raise: it runs inside the client's
 -- transaction; so no to_regclass (which raises without USAGE on the schema), only look-ups. Names are
--- qualified rather than search_path set, because visibility is the caller's. Compiling it by JIT
--- would cost a hundred times what running it does.
+-- qualified rather than search_path set, because visibility is the caller's; IN is an operator, too.
+-- Compiling it by JIT would cost a hundred times what running it does.
 CREATE FUNCTION hotrollback.relations_v1(asked_names json) RETURNS json
     LANGUAGE plpgsql STABLE
     SET jit = off
@@ -36,13 +36,15 @@ BEGIN
           FROM member m
           JOIN pg_catalog.pg_constraint f
             ON f.confrelid OPERATOR(pg_catalog.=) m.oid AND f.contype OPERATOR(pg_catalog.=) 'f'
-           AND (f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd'))
+           AND (f.confdeltype OPERATOR(pg_catalog.=) ANY ('{c,n,d}'::pg_catalog."char"[])
+                OR f.confupdtype OPERATOR(pg_catalog.=) ANY ('{c,n,d}'::pg_catalog."char"[]))
         UNION
         SELECT s.root, f.conrelid
           FROM cascade s
           JOIN pg_catalog.pg_constraint f
             ON f.confrelid OPERATOR(pg_catalog.=) s.oid AND f.contype OPERATOR(pg_catalog.=) 'f'
-           AND (f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd'))
+           AND (f.confdeltype OPERATOR(pg_catalog.=) ANY ('{c,n,d}'::pg_catalog."char"[])
+                OR f.confupdtype OPERATOR(pg_catalog.=) ANY ('{c,n,d}'::pg_catalog."char"[]))
     ), referrer(root, oid) AS (
         SELECT m.root, f.conrelid
           FROM member m
