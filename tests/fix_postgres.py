@@ -7,6 +7,7 @@ are gone when the process ends. A server that is missing is an error, not a skip
 import itertools
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from proxy.demo.cluster import Cluster, embedded_binaries
+from proxy.demo.cluster import Account, Cluster, embedded_binaries, free_port
 
 VERSIONS = (18, 15)
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
@@ -177,3 +178,24 @@ def database(server: Server) -> Iterator[Database]:
 def database18(server18: Server) -> Iterator[Database]:
     with server18.database() as fresh:
         yield fresh
+
+
+@pytest.fixture
+def standby18(server18: Server) -> Iterator[Server]:
+    """A copy of the server as it is now, that follows nobody."""
+    account = Account.choose()
+    with tempfile.TemporaryDirectory(prefix="hotrollback-standby-") as folder:
+        data = Path(folder) / "data"
+        Path(folder).chmod(0o711)
+        data.mkdir(mode=0o700)
+        account.own(data)
+        source = ["-h", server18.host, "-p", str(server18.port), "-U", "postgres"]
+        account.run([str(server18.bin / "pg_basebackup"), *source, "-c", "fast", "-D", str(data)])
+        signal = data / "standby.signal"
+        signal.touch()
+        account.own(signal)
+        port = free_port()
+        control = [str(server18.bin / "pg_ctl"), "-D", str(data), "-w"]
+        account.run([*control, "-l", str(data / "log"), "-o", f"-p {port}", "start"])
+        yield Server(18, server18.host, port, server18.bin)
+        account.run([*control, "-m", "immediate", "stop"])

@@ -2,16 +2,12 @@
 
 import asyncio
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import asyncpg
 import pytest
 from fix_log import Connect
 from fix_postgres import Database, Server
 
-from proxy.demo.cluster import Account, free_port
 from undo import install as module
 from undo.doctor import examine
 from undo.errors import ForeignLog, NotPossible
@@ -336,29 +332,8 @@ async def test_log_of_a_dump_is_foreign(
         await there.close()
 
 
-@pytest.fixture
-def standby(server18: Server) -> Iterator[str]:
-    """A copy of the server that follows nobody: its URL."""
-    account = Account.choose()
-    with tempfile.TemporaryDirectory(prefix="hotrollback-standby-") as folder:
-        data = Path(folder) / "data"
-        Path(folder).chmod(0o711)
-        data.mkdir(mode=0o700)
-        account.own(data)
-        source = ["-h", server18.host, "-p", str(server18.port), "-U", "postgres"]
-        account.run([str(server18.bin / "pg_basebackup"), *source, "-c", "fast", "-D", str(data)])
-        signal = data / "standby.signal"
-        signal.touch()
-        account.own(signal)
-        port = free_port()
-        control = [str(server18.bin / "pg_ctl"), "-D", str(data), "-w"]
-        account.run([*control, "-l", str(data / "log"), "-o", f"-p {port}", "start"])
-        yield f"postgresql://postgres@{server18.host}:{port}/postgres"
-        account.run([*control, "-m", "immediate", "stop"])
-
-
-async def test_standby_is_refused(standby: str) -> None:
-    connection = await asyncpg.connect(standby)
+async def test_standby_is_refused(standby18: Server) -> None:
+    connection = await asyncpg.connect(standby18.url())
     with pytest.raises(NotPossible, match="this server is a standby: name the primary"):
         await install(connection)
     await connection.close()
