@@ -78,6 +78,9 @@ def whole(least: int, most: int) -> Kind:
 
 
 _SECONDS: Final = {"ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+# Of statements that are read whole: with what is written into them they stay far below what the
+# server takes in one message.
+LONGEST: Final = 256 << 20
 _BYTES: Final = {"B": 1, "kB": 1 << 10, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 
 
@@ -112,6 +115,13 @@ def _show_seconds(seconds: float) -> str:
 def _read_size(value: Any) -> int:
     size = int(_measured(value, _BYTES))
     if size <= 0:
+        raise BadValue
+    return size
+
+
+def _read_length(value: Any) -> int:
+    size = _read_size(value)
+    if size > LONGEST:
         raise BadValue
     return size
 
@@ -183,6 +193,7 @@ SPAN: Final = Kind(
 SIZE: Final = Kind(
     'a size above 0, a number with a unit of B, kB, MB, GB or TB: "10GB"', _read_size, _show_size
 )
+LENGTH: Final = Kind('a size above 0, up to 256MB: "4MB"', _read_length, _show_size)
 ADDRESS: Final = Kind('HOST:PORT, such as "127.0.0.1:6432" or "[::1]:6432"', _read_address)
 URL: Final = Kind(
     "an address such as postgresql://operator@db.example:5432/shop",

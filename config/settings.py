@@ -159,7 +159,7 @@ class Settings:
         "How big the log may grow. Beyond it the oldest partitions go. Not set: without limit.",
     )
     statement_limit: int = _row(
-        kinds.SIZE,
+        kinds.LENGTH,
         1 << 20,
         "Statements longer than this are not analysed: they pass, and leave a gap.",
     )

@@ -19,6 +19,7 @@ from fix_postgres import Database, rows_of
 from proxy.catalog.cache import Knowledge
 from proxy.catalog.capabilities import version_number
 from proxy.session.login import Login, Surroundings
+from proxy.session.outstanding import Action
 from proxy.session.session import Session
 from proxy.wire import decode
 from undo.install import install
@@ -40,6 +41,7 @@ class Inside:
     counted: dict[str, int] = field(default_factory=dict)
     sessions: list[Session] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)  # ours that ran when clients awaited nothing
     chunk: int = 1 << 16  # bytes that travel at once
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -120,6 +122,15 @@ async def _log_in(
             return _login(packet, pid, parameters)
 
 
+def awaits_nothing(session: Session) -> bool:
+    """Whether the client has just been told that the server is ready, for all that it has sent, while
+    something of ours still runs: the client's cancel request would hit that."""
+    queue = session.outstanding.queue
+    told = b"".join(session.to_client[-3:])[-6:-1] == b"Z\0\0\0\5"
+    ours = all(slot.action is Action.SWALLOW for slot in queue)
+    return told and ours and bool(queue) and not session.held
+
+
 async def _pump(state: Inside, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     server = await asyncio.open_connection(state.database.host, state.database.port)
     try:
@@ -141,6 +152,8 @@ async def _pump(state: Inside, reader: asyncio.StreamReader, writer: asyncio.Str
         async def back() -> None:
             while data := await server[0].read(state.chunk):
                 session.from_server(data)
+                if awaits_nothing(session):
+                    state.behind.append(repr(session.outstanding.queue))
                 flush()
             writer.close()
 

@@ -3,6 +3,7 @@
 Whatever is to be asked is asked before Parse where that may be, so that a pipeline need not wait.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -16,10 +17,13 @@ from proxy.sql.analyse import analyse
 from proxy.sql.kinds import Kind
 from proxy.sql.splice import apply
 from proxy.wire import decode, encode
+from proxy.wire.length import LARGE_LIMIT
 
 if TYPE_CHECKING:
     from proxy.session.session import Session
 
+# What the name of our form of a statement may add to the length of a Bind.
+_NAME_ROOM: Final = 64
 # Texts that are longer are not kept beside their statements.
 _KEPT: Final = 16_384
 
@@ -124,6 +128,10 @@ def bind_head(session: "Session", buf: bytes, pos: int, length: int) -> Bound | 
         if isinstance(found, Hold):
             return found.out, 0, []
         chosen = found
+        if chosen.how is How.REWRITE and length + _NAME_ROOM > LARGE_LIMIT:
+            # With our name for its statement the server would no longer take it.
+            chosen = replace(chosen, how=How.WATCH, reason=Reason.TOO_LONG, edits=())
+            chosen = chosen.refused(certain=True) if session.around.reject else chosen
         if chosen.how is How.ANNOUNCE:
             if session.in_block or session.bound:
                 chosen = chosen.in_transaction()

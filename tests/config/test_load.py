@@ -104,6 +104,7 @@ def test_settings_reach_a_worker_process(tmp_path: Path) -> None:
         ("grace = 30", ":1: grace must be a duration, a number with a unit of ms, s, min"),
         ('retention = "0d"', ":1: retention must be a duration longer than 0"),
         ('max_log_size = "10 gigs"', ":1: max_log_size must be a size above 0"),
+        ('statement_limit = "1GB"', ":1: statement_limit must be a size above 0, up to 256MB"),
         ('listen = "6432"', ':1: listen must be HOST:PORT, such as "127.0.0.1:6432"'),
         ('upstream = "mysql://x"', ":1: upstream must be an address such as postgresql://"),
         ("a =", ": not TOML: Invalid value (at end of document)"),

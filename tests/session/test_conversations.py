@@ -30,10 +30,11 @@ class Twins:
 
     def reset(self) -> None:
         for database in (self.plain, self.logged):
-            made = "drop table if exists made; alter table k drop column if exists c;"
+            made = "drop table if exists made; drop index if exists made_i; alter table k drop column if exists c;"
             database.psql(made + ROWS)
         self.logged.psql("truncate hotrollback.change, hotrollback.gap")
         self.proxy.unrecorded.clear()
+        self.proxy.behind.clear()
         self.proxy.known.clear()
 
 
@@ -118,6 +119,7 @@ def check(twins: Twins, turns: list[list[bytes]], *, gaps: bool) -> None:
     after = {table: rows(twins.logged, table) for table in TABLES}
     assert after == {table: rows(twins.plain, table) for table in TABLES}
     assert not twins.proxy.unrecorded
+    assert not twins.proxy.behind
     left = twins.proxy.gaps()
     assert gaps or not left
     if not left:

@@ -1,10 +1,16 @@
 """The client's view of the session's prepared statements: its own, and none of ours."""
 
 import asyncio
+import struct
+import time
 
 import asyncpg
 import psycopg
 import pytest
+from raw import SYNC, Raw, parse
+
+from proxy.capture.plan import How, Reason
+from proxy.wire.length import LARGE_LIMIT
 
 SHOWN = "SELECT name FROM pg_prepared_statements ORDER BY name"
 FOLDED = "SELECT count(*) FROM PG_CATALOG.Pg_Prepared_Statement()"
@@ -102,3 +108,28 @@ def test_what_is_forgotten_is_closed(table, text):
         assert len(connection.execute("TABLE v", prepare=False).fetchall()) < 10
     assert [change[3]["a"] for change in table.changes()] == list(range(10))
     assert not table.faults, table.faults[0]
+
+
+@pytest.mark.parametrize(
+    ("length", "how"),
+    [(LARGE_LIMIT, How.WATCH), (LARGE_LIMIT - 64, How.REWRITE)],
+    ids=["as long as may be", "with room"],
+)
+def test_no_bind_becomes_longer_than_the_server_takes(between18, length, how):
+    """Our names are longer than the client's."""
+    between18.database.psql("CREATE TABLE t (a text); GRANT ALL ON t TO app")
+    with Raw(between18.port).log_in("app", between18.database.name) as client:
+        client.send(parse("DELETE FROM t WHERE a = $1", "s") + SYNC)
+        client.until("Z")
+        client.send(
+            b"B" + struct.pack("!i", length) + b"p\0s\0\0\0\0\1\x3f\0\0\0" + b"x" * (1 << 20)
+        )
+        (session,) = between18.sessions
+        deadline = time.monotonic() + 30
+        while b"p" not in session.names.portals:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        chosen = session.names.portals[b"p"].plan
+        assert chosen.how is how
+        assert how is How.REWRITE or chosen.reason is Reason.TOO_LONG
+    assert not between18.faults

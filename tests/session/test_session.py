@@ -1,6 +1,7 @@
 """A session without any server: whatever bytes a client sends, in whatever pieces, it does not raise,
 and what it forwards is what came; and the queue of awaited replies."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from raw import SYNC, bind, close, copy_data, describe, execute, message, parse, query
@@ -50,6 +51,27 @@ def test_without_a_log_everything_goes_through_as_it_came(sent, cuts):
     forwarded = b"".join(one.to_server)
     assert data.startswith(forwarded)
     assert forwarded == data or one.refused
+
+
+UNEDITED = (
+    "SELECT 1", "/* a */ SELECT * FROM t -- b", "", ";;", "-- nothing", "BEGIN; SELECT 1; COMMIT", "SAVEPOINT a",
+    "SET TimeZone = 'CET'", "SHOW ALL", "EXPLAIN UPDATE t SET v = 1", "PREPARE p AS DELETE FROM t", "LISTEN a",
+    "NOTIFY a, 'x'", "COPY t TO STDOUT", "DECLARE c CURSOR FOR SELECT 1", "FETCH ALL FROM c", "CLOSE c", "VACUUM t",
+    "ANALYZE t", "LOCK TABLE t", "DISCARD ALL", "DEALLOCATE p", "SET CONSTRAINTS ALL IMMEDIATE", "CHECKPOINT",
+    "SELECT 'UPDATE t'; SELECT $$DELETE FROM t$$", "VALUES (1), (2)", "TABLE t", "SELECT * FROM t FOR UPDATE",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", UNEDITED)
+def test_what_writes_nothing_goes_through_as_it_came(text):
+    """Although there is a log: no byte is changed, and nothing of ours goes before it or after."""
+    for sent in (
+        query(text),
+        parse(text, "s") + bind(name="s") + describe() + execute() + close("s", "S") + SYNC,
+    ):
+        one = session(installed=True)
+        one.from_client(sent)
+        assert b"".join(one.to_server) == sent
 
 
 @given(data=st.binary(max_size=200), sent=st.lists(messages, max_size=6))
