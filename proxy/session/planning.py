@@ -194,7 +194,10 @@ def unread(session: "Session", reason: Reason) -> list[bytes]:
     (own,) = around.before(Plan(how, 0, reason))
     if own.refuses:
         return asking.ask(session, [own], lambda _asked: session.resume(), speaks=True)
-    return asking.run(session, own) if session.unsynced else asking.run_alone(session, own)
+    waiting = asking.drain(session)
+    if waiting is not None:
+        return waiting
+    return asking.run_alone(session, own) if asking.synced(session) else asking.run(session, own)
 
 
 def identify(session: "Session") -> list[bytes]:

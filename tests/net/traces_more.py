@@ -5,7 +5,20 @@ As in traces.py; these are long, or go by number and not by name.
 
 import struct
 
-from raw import COPY_DONE, FLUSH, SYNC, bind, copy_data, execute, extended, message, parse, query
+from raw import (
+    COPY_DONE,
+    FLUSH,
+    SYNC,
+    bind,
+    close,
+    copy_data,
+    describe,
+    execute,
+    extended,
+    message,
+    parse,
+    query,
+)
 from traces import DELETE, FAILS, INSERT, UPDATE, Conversation, said
 
 LARGE = 77_777  # the number of a large object
@@ -43,6 +56,8 @@ LARGE_OBJECTS = (
     said("at once", (query("BEGIN") + MAKE + OPEN + WRITE + CLOSE + OPEN + READ + UNLINK + query("COMMIT"), "Z" * 9)),
     said("of none", (function(953, number(7)), "Z"), (UNLINK, "Z"), (function(715, None), "Z")),
     said("in a failed transaction", (query("BEGIN") + query(FAILS), "ZZ"), (MAKE, "Z"), (query("ROLLBACK"), "Z")),
+    said("behind what runs nothing", (close("nix") + ADD + SYNC, "ZZ"), (parse(UPDATE) + ADD + SYNC, "ZZ"), (parse("SELEC") + ADD + SYNC, "Z"),
+         (describe("nix", "S") + ADD + SYNC, "Z"), (query("SELECT 1"), "Z")),
     # What comes after it 18 answers with an error of its own making: its state is not as it expects.
     said("behind an Execute", (parse(UPDATE) + bind() + execute() + ADD + SYNC, "ZZ")),
 )  # fmt: skip

@@ -27,6 +27,7 @@ create table loud(id int, n int);
 create trigger noisy before insert or update on loud for each row execute function noisy();
 create function writes(i int) returns int language plpgsql as
   $$ begin insert into k values (i, 'f'); return i; end $$;
+create view seen as select id, v from t where id < 5;
 create procedure commits() language plpgsql as
   $$ begin insert into k values (1, 'p'); commit; insert into k values (2, 'p'); end $$;
 create procedure stays() language plpgsql as
@@ -91,6 +92,20 @@ PLAIN = [
     "set search_path = pg_catalog",
     "reset search_path",
     "show search_path",
+    "set standard_conforming_strings = off",
+    "reset all",
+    "set datestyle = 'German'",
+    "set local extra_float_digits = 0",
+    r"update t set v = 'a\\b' where id = 1 returning v",
+    r"update k set b = E'\'' || U&'\0061' where a = 1",
+    "select set_config('search_path', 'public', true)",
+    "begin; insert into k values (10, 'ten'); rollback; delete from k where a = 2",
+    "rollback; insert into k values (12, 'twelve')",
+    "commit and chain",
+    "savepoint s; update k set a = a + 1; rollback to s",
+    "select a, 1 / (a - 2) from k order by a",
+    "explain (costs off) delete from t",
+    "select id from t for update",
 ]
 OTHER = [
     "select writes(4)",
@@ -115,6 +130,25 @@ OTHER = [
     "update t set v = 'cursor' where current of c",
     "listen here",
     "notify here, 'news'",
+    "update seen set v = 'seen' where id = 3 returning *",
+    "insert into seen values (10, 'ten')",
+    "explain (analyze, costs off, timing off, summary off, buffers off) select writes(9)",
+    "copy k to stdout",
+    "declare h cursor with hold for select writes(5)",
+    "fetch all from h",
+    "move 1 from c",
+    "close all",
+    "create temp table t(id int primary key, v text, n numeric)",
+    "drop table if exists pg_temp.t",
+    "set role none",
+    "set session characteristics as transaction read only",
+    "do $$ begin perform 1/0; exception when others then insert into k values (13, 'caught'); end $$",
+    "vacuum k; delete from k",
+    "create index concurrently if not exists made_i on k(a)",
+    "drop index if exists made_i",
+    "select lo_unlink(lo_create(0))",
+    "execute s1",
+    "deallocate s1",
 ]
 VALUES = [
     ("insert into t(id, v) values ($1, $2) returning id", ("20", "é")),
@@ -124,6 +158,10 @@ VALUES = [
     ("delete from t where id = $1", ("3",)),
     ("select $1::int + 1", ("41",)),
 ]
+
+# lo_close by its number, of what is not open; it behaves as a simple query does.
+CALL = SYNC + message("F", b"\0\0\3\xb9\0\1\0\1\0\1\0\0\0\4\0\0\0\7\0\1")
+GIVEN_UP = message("f", b"no\0")
 
 names = st.sampled_from(["", "s1", "s2"])
 portals = st.sampled_from(["", "p1"])
@@ -145,7 +183,7 @@ def conversations(texts: list[str]) -> st.SearchStrategy[list[list[bytes]]]:
         st.builds(execute, portals, st.sampled_from([0, 1, 2])),
         st.builds(close, names, st.just("S")),
         st.builds(close, portals, st.just("P")),
-        st.sampled_from([SYNC, FLUSH]),
+        st.sampled_from([SYNC, FLUSH, CALL, COPY_DONE, GIVEN_UP, copy_data("31\tx\n")]),
     )
     turn = st.one_of(simple, pipeline, valued, copied, pieces)
     return st.lists(st.lists(turn, min_size=1, max_size=4), min_size=1, max_size=6)
@@ -165,4 +203,4 @@ def _valued(case: tuple[str, tuple[str | None, ...]], name: str, results: tuple[
 def _copied(lines: list[str]) -> bytes:
     head = parse("copy k(a, b) from stdin") + bind() + describe() + execute()
     data = b"".join(copy_data(line) for line in lines)
-    return head + SYNC + data + (COPY_DONE if len(lines) < 2 else message("f", b"no\0"))
+    return head + SYNC + data + (COPY_DONE if len(lines) < 2 else GIVEN_UP)
