@@ -1,6 +1,7 @@
 """How clients come in: requests for encryption, authentication, what is refused, and by whom."""
 
 import os
+import queue
 import socket
 import subprocess
 import threading
@@ -12,7 +13,7 @@ import psycopg
 import pytest
 from fix_postgres import SETTINGS, Database, Server, binaries
 from fix_proxy import Proxy, Serve
-from raw import GSSENC_REQUEST, SSL_REQUEST, Raw, cancel_request, startup
+from raw import GSSENC_REQUEST, SSL_REQUEST, Raw, cancel_request, message, startup
 
 from proxy.demo.cluster import Cluster, free_port
 from proxy.demo.command import Serving, call
@@ -61,10 +62,12 @@ def test_startup_may_come_byte_by_byte(proxy: Proxy) -> None:
         assert raw.until("Z")[-1].body == b"I"
 
 
-@pytest.mark.parametrize("version", ["3.0", "3.2"])
-def test_psql_negotiates_the_protocol(server18: Server, proxy: Proxy, version: str) -> None:
-    expected = 2 if proxy.database.server.version < 18 and version == "3.2" else 0
-    bounds = f"min_protocol_version={version} max_protocol_version={version}"
+@pytest.mark.parametrize(
+    ("low", "high"), [("3.0", "3.0"), ("3.2", "3.2"), ("3.0", "3.2"), ("3.0", "latest")]
+)
+def test_psql_negotiates_the_protocol(server18: Server, proxy: Proxy, low: str, high: str) -> None:
+    expected = 2 if proxy.database.server.version < 18 and low == "3.2" else 0
+    bounds = f"min_protocol_version={low} max_protocol_version={high}"
     done = subprocess.run(
         [
             str(server18.bin / "psql"),
@@ -267,6 +270,57 @@ def test_a_wrong_cancel_key_is_answered_by_silence(proxy: Proxy) -> None:
         with Raw(proxy.port) as raw:
             raw.send(cancel_request(key))
             assert raw.rest() == []
+
+
+LONGEST = b"\0\0\1\1" + bytes(range(256))
+
+
+def stand_in(server: socket.socket, cancelled: "queue.SimpleQueue[bytes]") -> None:
+    """A server that lets "app" in and hands out the longest key that the protocol allows, which
+    no PostgreSQL does yet; and listens to cancel requests."""
+
+    def talk(client: socket.socket) -> None:
+        with client, client.makefile("rb") as came:
+            while size := came.read(4):
+                body = came.read(int.from_bytes(size, "big") - 4)
+                if size + body == cancel_request(body[4:]):
+                    cancelled.put(body[4:])
+                    return
+                if size + body in {SSL_REQUEST, GSSENC_REQUEST}:
+                    client.sendall(b"N")
+                    continue
+                if b"\0app\0" not in body:
+                    return  # the proxy's operator
+                client.sendall(message("R", b"\0\0\0\0") + message("S", b"server_version\x0018.6\0")
+                               + message("K", LONGEST) + message("Z", b"I"))  # fmt: skip
+                came.read()
+                return
+
+    while True:
+        try:
+            client, _ = server.accept()
+        except OSError:
+            return
+        threading.Thread(target=talk, args=(client,), daemon=True).start()
+
+
+def test_the_longest_cancel_key_comes_back_whole(tmp_path: Path) -> None:
+    cancelled: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=stand_in, args=(server, cancelled), daemon=True).start()
+        url = f"postgresql://postgres@127.0.0.1:{server.getsockname()[1]}/postgres"
+        with (
+            Serving(url, tmp_path) as serving,
+            Raw(serving.port) as raw,
+            Raw(serving.port) as other,
+        ):
+            raw.send(startup((3, 2), user="app", database="postgres"))
+            (key,) = (found.body for found in raw.until("Z") if found.kind == "K")
+            assert key == LONGEST
+            other.send(cancel_request(key))
+            assert other.rest() == []
+            assert cancelled.get(timeout=10) == LONGEST
+        server.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from fix_postgres import Database, Server
-from raw import TERMINATE, Raw, cancel_request, compared
+from raw import TERMINATE, Message, Raw, cancel_request, compared, extended, query
 from traces import ALL as ALL_TRACES
 from traces import DATABASE, Beside, Cancel, Conversation, Slowly, hello
 from traces_beside import ALL_BESIDE
@@ -42,11 +42,14 @@ class Way:
     database: Database
     direct: psycopg.Connection  # past the proxy
 
-    def held(self, conversation: Conversation) -> list[object]:
-        """The trace of it, from tables that are as they were."""
+    def set_up(self) -> None:
         self.direct.execute("ROLLBACK; SELECT pg_advisory_unlock_all()")
         self.direct.execute(SETUP)
         self.direct.execute("RESET ROLE")
+
+    def held(self, conversation: Conversation) -> list[object]:
+        """The trace of it, from tables that are as they were."""
+        self.set_up()
         name = self.database.name
         with Raw(self.port) as raw:
             if conversation.login:
@@ -141,3 +144,42 @@ def ways(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
 @pytest.mark.parametrize("name", ALL)
 def test_trace_is_the_same(ways: Ways, name: str, capture: str) -> None:
     assert ways.proxied[capture].held(ALL[name]) == ways.expected(name)
+
+
+RELOADED = (
+    query("SELECT 1"),
+    query("UPDATE t SET v = 'x' WHERE false"),
+    extended("DELETE FROM t WHERE false RETURNING *"),
+    query("SELECT loud(1); INSERT INTO t SELECT 1 WHERE false"),
+)
+
+
+def reloaded(way: Way) -> list[object]:
+    """What is told of settings whose configuration has changed, and the answers that it comes with:
+    behind them, or before them where the proxy had to ask something first."""
+    way.set_up()
+    found: list[object] = []
+    with Raw(way.port) as raw:
+        raw.send(in_database(hello(), way.database.name))
+        raw.until("Z")
+        for turn, sent in enumerate(RELOADED):
+            way.direct.execute(f"ALTER SYSTEM SET DateStyle = '{('German', 'SQL')[turn % 2]}'")  # type: ignore[arg-type]
+            way.direct.execute("SELECT pg_reload_conf()")
+            came: list[Message] = []
+            for _ in range(1000):
+                raw.send(sent)
+                came = raw.until("Z")
+                if any(one.kind == "S" for one in came):
+                    break
+            found.append(sorted(compared(came), key=lambda one: one[0] != "S"))
+    return found
+
+
+@pytest.mark.parametrize("capture", ["on", "off"])
+def test_reloaded_settings_are_told(ways: Ways, capture: str) -> None:
+    direct = ways.direct.direct
+    try:
+        assert reloaded(ways.proxied[capture]) == reloaded(ways.direct)
+    finally:
+        direct.execute("ALTER SYSTEM RESET DateStyle")
+        direct.execute("SELECT pg_reload_conf()")

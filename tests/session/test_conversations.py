@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from fix_postgres import Database, Server
 from fix_session import Inside, inside, installed
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from raw import FLUSH, SYNC, Raw, close, compared, execute, query
 from vocabulary import OTHER, PLAIN, ROWS, SETUP, TABLES, conversations, pipelined
 
@@ -130,7 +130,6 @@ def check(twins: Twins, turns: list[list[bytes]], *, gaps: bool) -> None:
 
 
 AT_LENGTH = settings(
-    phases=[Phase.reuse, Phase.generate],
     max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

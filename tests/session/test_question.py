@@ -3,6 +3,7 @@ that was ended, in the form that this message is answered in."""
 
 import time
 
+import psycopg
 import pytest
 from raw import FLUSH, SYNC, Raw, copy_data, describe, extended, message, parse, query
 
@@ -39,6 +40,41 @@ def check_error(found) -> None:
     assert found.kind == "E"
     assert found.fields["C"] == CANCELLED
     assert not any("hotrollback" in value for value in found.fields.values()), found.fields
+
+
+WAITING = """
+CREATE TABLE t (a int PRIMARY KEY); GRANT ALL ON t TO app;
+CREATE OR REPLACE FUNCTION hotrollback.relations_v1(asked_names json) RETURNS {} LANGUAGE plpgsql AS
+  $$ BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared(7); RETURN NULL; END $$
+"""
+WAITS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
+
+
+@pytest.mark.parametrize("asked", [query("INSERT INTO t VALUES (1)"), extended("INSERT INTO t VALUES (1)")],
+                         ids=["simple", "extended"])  # fmt: skip
+def test_what_comes_meanwhile_is_told(between, asked):
+    """A notification that reaches the session while a question of ours runs."""
+    ((returned,),) = between.database.psql(RETURNS)
+    between.database.psql(WAITING.format(returned))
+    with (
+        psycopg.connect(between.database.url(), autocommit=True) as holder,
+        Raw(between.port).log_in("app", between.database.name) as client,
+    ):
+        client.ask("LISTEN a")
+        holder.execute("SELECT pg_advisory_lock(7)")
+        client.send(asked)
+        deadline = time.monotonic() + 30
+        while between.database.psql(WAITS) == [(0,)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        holder.execute("NOTIFY a, 'news'")
+        holder.execute("SELECT pg_advisory_unlock(7)")
+        came = client.until("Z")
+        (told,) = [found for found in came if found.kind == "A"]
+        assert told.body[4:] == b"a\0news\0"
+        kinds = [found.kind for found in came if found.kind != "A"]
+        assert kinds == (["C", "Z"] if asked[:1] == b"Q" else list("12nCZ"))
+    assert not between.faults, between.faults[0]
 
 
 @pytest.mark.parametrize("block", [True, False], ids=["block", "alone"])
