@@ -29,13 +29,19 @@ create table ruled(a int); create rule r as on insert to ruled do also select 1;
 create table secret(a int, b int); insert into secret values (1, 1);
 create table rls(a int); alter table rls enable row level security;
 create policy p on rls for all using (a > 0) with check (true); insert into rls values (1);
+create table blind(a int, b int); alter table blind enable row level security; insert into blind values (1, 1);
+create policy i on blind for insert with check (b > 0); create policy u on blind for update using (true);
+create policy d on blind for delete using (true);
+create table cols(a int, b int, c int); insert into cols values (1, 1, 1), (2, 2, 2);
+create table only_in(a int primary key, b int);
 create domain positive as int check (value > 0); create table dom(a positive);
 create table quiet();
 create function noisy() returns trigger language plpgsql as
   $$ begin raise notice 'row %', new.a; raise warning 'ü'; return new; end $$;
 create table loud(a int); create trigger n before insert or update on loud for each row execute function noisy();
 grant usage on schema s to app; grant all on all tables in schema public, s to app;
-revoke select on secret from app; alter table quiet owner to app; alter table staging owner to app;
+revoke select on secret from app; revoke all on cols, only_in from app; grant insert on only_in to app;
+grant select (a, b), insert (a, b), update (b), delete on cols to app; alter table quiet owner to app; alter table staging owner to app;
 grant all on all sequences in schema public to app;
 """
 # Texts of one session; every one is sent as a simple query and then, rolled back, as a pipeline.
@@ -110,6 +116,21 @@ SESSIONS = {
         "rollback to s", "delete from t where id = 1", "commit", "set default_transaction_read_only = on",
         "insert into t values (70)", "truncate t", "set default_transaction_read_only = off",
     ],
+    "rights to columns": [
+        "update cols set b = 3 where a = 1", "update cols set b = 3 where a = 1 returning a, b", "update cols set b = 3 returning c",
+        "update cols set c = 3", "update cols set b = 4 where c = 1", "insert into cols (a, b) values (5, 5)", "insert into cols (a) values (6) returning a",
+        "insert into cols values (7, 7, 7)", "insert into cols (a) values (8) returning *", "delete from cols where a = 2", "delete from cols where c = 1", "delete from cols returning b",
+        "insert into only_in values (1, 1)", "insert into only_in values (2, 2) returning a", "insert into only_in values (1, 1)", "insert into only_in values (1, 1) on conflict do nothing",
+        "insert into only_in values (1, 1) on conflict (a) do nothing", "insert into only_in values (1, 1) on conflict (a) do update set b = 2", "update only_in set b = 1", "delete from only_in",
+        "insert into blind values (2, 2)", "insert into blind values (3, 3) returning a", "insert into blind values (3, -3)", "update blind set b = 5", "update blind set b = 5 returning a",
+        "update blind set b = 6 where a = 1", "delete from blind where a = 1", "delete from blind returning a", "delete from blind",
+        "update rls set a = a + 1 returning a", "update rls set a = -1", "delete from rls where a > 5",
+    ],
+    "far away": [
+        "begin", "update far set v = 'x' where id = 1", "update far set v = v || '!' where id < 3 returning *", "insert into far values (99, 'far') returning id",
+        "delete from far where id = 2 returning v", "insert into far values (1, 'again')", "rollback", "update far set nothing = 1", "select * from far order by id",
+        "with d as (delete from far where id = 99 returning id) select * from d", "begin", "insert into far values (98, 'x') on conflict do nothing", "rollback",
+    ],
     "not rewritten": [
         "update vw set v = 'v' where id = 2 returning *", "insert into vw values (1, 'check')", "delete from vw where id = 3",
         "insert into ruled values (1)", "insert into secret values (2, 2)", "update secret set a = 1", "delete from secret",
@@ -128,13 +149,19 @@ SESSIONS = {
     "odd texts": [";", "", "-- only", "update t set v = 'a' where id = 1; ; delete from t where id = 2 -- end",
                   "/* lead */ with w as (select 3 as i) update t set v = 'w' from w where w.i = t.id /* end */;"],
 }  # fmt: skip
+FAR = """
+create extension postgres_fdw; create server here foreign data wrapper postgres_fdw
+  options (host '{host}', port '{port}', dbname '{name}');
+create user mapping for app server here options (user 'app', password_required 'false');
+create foreign table far(id int, v text) server here options (table_name 'base'); grant all on far to app;
+"""
 EIGHTEEN = {"own rows", "merge", "not rewritten", "writing with"}
 
 
 @pytest.fixture(scope="module")
 def both(server: Server) -> Iterator[tuple[Database, Inside]]:
     with server.database() as base:
-        base.psql(SETUP)
+        base.psql(SETUP + FAR.format(host=server.host, port=server.port, name=base.name))
         plain, logged = base.name + "_p", base.name + "_l"
         try:
             for name in (plain, logged):
