@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
-PATIENCE = 10.0  # seconds until an awaited message is missed
+PATIENCE = 30.0  # seconds until an awaited message is missed
 
 
 # -- messages of a client --------------------------------------------------------------------------

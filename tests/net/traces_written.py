@@ -154,8 +154,8 @@ DESCRIBED = (
          for results in ((), (1,), (0, 1, 0), (1, 1), (1, 1, 1, 1), (7,)))),
     said("results of none", *((parse(text) + bind(results=results) + describe() + execute() + SYNC, "Z")
          for text in (UPDATE, INSERT, DELETE) for results in ((1,), (0, 1), (9,)))),
-    said("a format for each", (parse("INSERT INTO t SELECT 20, 'all' WHERE cardinality(ARRAY[" + ",".join(f"${n}::int" for n in range(1, 32_769)) + "]) > 1 RETURNING id")
-         + bind(*[VALUE, None] * 16_384, formats=(1, 0) * 16_384, results=(1,)) + execute() + SYNC, "Z")),
+    said("a format for each", (parse("INSERT INTO t SELECT 20, 'all' WHERE cardinality(ARRAY[" + ",".join(f"${n}::int" for n in range(1, 4_097)) + "]) > 1 RETURNING id")
+         + bind(*[VALUE, None] * 2_048, formats=(1, 0) * 2_048, results=(1,)) + execute() + SYNC, "Z")),
     said("more and more parameters", (parse("UPDATE t SET v = $1 || $65535") + SYNC, "Z"), (parse("UPDATE t SET v = $65536") + SYNC, "Z"), (parse("UPDATE t SET v = $99999999999") + SYNC, "Z")),
 )  # fmt: skip
 
