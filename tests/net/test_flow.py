@@ -12,6 +12,7 @@ import pytest
 from fix_postgres import Database, Server
 from fix_proxy import Proxy
 from raw import COPY_DONE, SYNC, Raw, bind, copy_data, execute, extended, parse, query
+from watch import memory
 
 from proxy.demo.command import Serving, call
 
@@ -29,27 +30,20 @@ def proxy(server18: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     server18.psql("ALTER ROLE app NOREPLICATION")
 
 
-def memory(proxy: Proxy) -> int:
-    """Bytes of the proxy that are in memory, at most so far."""
-    assert proxy.serving.process is not None
-    status = Path(f"/proc/{proxy.serving.process.pid}/status").read_text()
-    return next(int(line.split()[1]) << 10 for line in status.splitlines() if "VmHWM" in line)
-
-
 def test_long_values_pass_without_being_held(proxy: Proxy) -> None:
-    before = memory(proxy)
+    before = memory(proxy.serving)
     value = random.Random(1).randbytes(24 * MEGABYTE)
     with psycopg.connect(proxy.url(), autocommit=True) as connection:
         connection.execute("INSERT INTO t VALUES (1, %b)", (value,))
         got = connection.execute("SELECT v FROM t WHERE id = 1", binary=True).fetchone()
         assert got == (value,)
-    assert memory(proxy) - before < 16 * MEGABYTE
+    assert memory(proxy.serving) - before < 16 * MEGABYTE
     logged = "SELECT count(*) FROM hotrollback.change WHERE length(after ->> 'v') = 2 + 2 * 24 * 1024 * 1024"
     assert proxy.database.psql(logged) == [(1,)]
 
 
 def test_who_does_not_read_holds_up_nobody_else(proxy: Proxy) -> None:
-    before = memory(proxy)
+    before = memory(proxy.serving)
     with Raw(proxy.port) as slow:
         slow.log_in("app", proxy.database.name)
         slow.send(query("SELECT repeat('x', 10000) FROM generate_series(1, 20000)"))
@@ -58,7 +52,7 @@ def test_who_does_not_read_holds_up_nobody_else(proxy: Proxy) -> None:
         for _ in range(3):
             assert proxy.psql("SELECT 1") == [(1,)]
         assert time.monotonic() - started < 2
-        assert memory(proxy) - before < 16 * MEGABYTE
+        assert memory(proxy.serving) - before < 16 * MEGABYTE
         came = slow.until("Z")
         assert len(came) == 20_003
         assert sum(len(m.body) for m in came) > 190 * MEGABYTE
@@ -66,7 +60,7 @@ def test_who_does_not_read_holds_up_nobody_else(proxy: Proxy) -> None:
 
 def test_a_server_that_does_not_read_is_waited_for(proxy: Proxy) -> None:
     """COPY data that the server cannot take stays with the client."""
-    before = memory(proxy)
+    before = memory(proxy.serving)
     proxy.database.psql("CREATE TABLE IF NOT EXISTS c (v text); GRANT ALL ON c TO app")
     with Raw(proxy.port) as raw, psycopg.connect(proxy.database.url()) as blocking:
         blocking.execute("LOCK TABLE c IN ACCESS EXCLUSIVE MODE")
@@ -83,7 +77,7 @@ def test_a_server_that_does_not_read_is_waited_for(proxy: Proxy) -> None:
         sender.start()
         time.sleep(0.5)
         assert sender.is_alive()
-        assert memory(proxy) - before < 16 * MEGABYTE
+        assert memory(proxy.serving) - before < 16 * MEGABYTE
         blocking.rollback()
         sender.join(20)
         assert [m.body for m in raw.until("Z") if m.kind == "C"] == [b"COPY 640\0"]
@@ -109,7 +103,7 @@ def test_both_directions_full(proxy: Proxy) -> None:
 
 def test_held_messages_are_not_gathered_without_end(proxy: Proxy) -> None:
     """While a write waits for the catalog, its client is not read beyond a limit."""
-    before = memory(proxy)
+    before = memory(proxy.serving)
     proxy.database.psql("CREATE TABLE IF NOT EXISTS h (id int, v text); GRANT ALL ON h TO app")
     step = extended("INSERT INTO h VALUES (1, $1)", "x" * 60_000)
     with Raw(proxy.port) as raw:
@@ -119,7 +113,7 @@ def test_held_messages_are_not_gathered_without_end(proxy: Proxy) -> None:
         tags = [m.body for m in raw.until("Z" * 400) if m.kind == "C"]
         sender.join(20)
     assert tags == [b"INSERT 0 1\0"] * 400
-    assert memory(proxy) - before < 24 * MEGABYTE
+    assert memory(proxy.serving) - before < 24 * MEGABYTE
 
 
 def test_notifications_reach_who_is_idle(proxy: Proxy) -> None:

@@ -2,10 +2,8 @@
 
 import os
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -13,23 +11,12 @@ import pytest
 from fix_postgres import SETTINGS, Database, Server, binaries
 from fix_proxy import Proxy, Serve
 from raw import Raw, extended, query, startup
+from watch import PATIENCE, backends, events, eventually, workers
 
 from proxy.demo.cluster import Cluster
 from proxy.demo.command import Serving, call
 
-PATIENCE = 10.0
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'); GRANT ALL ON t TO app"
-
-
-def eventually(condition: Callable[[], object], patience: float = PATIENCE) -> None:
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
-
-
-def events(serving: Serving, name: str) -> list[dict]:
-    return [event for event in serving.events() if event["event"] == name]
 
 
 @pytest.fixture
@@ -125,34 +112,23 @@ def asleep(database: Database) -> list[tuple]:
 # -- workers ---------------------------------------------------------------------------------------
 
 
-def children(serving: Serving) -> list[int]:
-    process = serving.process
-    assert process is not None
-    found = subprocess.run(
-        ["ps", "-ww", "--ppid", str(process.pid), "-o", "pid=,args="],
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    lines = [line.split(None, 1) for line in found.stdout.splitlines()]
-    return [int(pid) for pid, args in lines if "spawn_main" in args]
-
-
 def test_workers_share_the_port_and_one_that_dies_is_replaced(
     database: Database, serve: Serve
 ) -> None:
     call("install", "--upstream", database.url())
     database.psql(TABLE)
     proxy = serve("--workers", "2")
-    assert len(children(proxy.serving)) == 2
+    assert len(workers(proxy.serving)) == 2
     for number in range(8):
         proxy.psql(f"UPDATE t SET v = '{number}'", tag=f"w{number}")
     shown = proxy.cli("show", "stats", "--json").stdout
     assert '"logins"' in shown
-    victim = children(proxy.serving)[0]
+    victim = workers(proxy.serving)[0]
     os.kill(victim, signal.SIGKILL)
     eventually(lambda: events(proxy.serving, "worker_started"))
     (died,) = events(proxy.serving, "worker_died")
     assert died["exitcode"] == -signal.SIGKILL
-    assert len(children(proxy.serving)) == 2
+    assert len(workers(proxy.serving)) == 2
     for number in range(8):
         proxy.psql(f"UPDATE t SET v = 'again {number}'")
     updates = "SELECT count(*) FROM hotrollback.change WHERE op = 'U'"
@@ -165,7 +141,7 @@ def test_workers_share_the_port_and_one_that_dies_is_replaced(
 
 def test_workers_end_with_their_supervisor(serve: Serve) -> None:
     proxy = serve("--workers", "2")
-    orphans = children(proxy.serving)
+    orphans = workers(proxy.serving)
     process = proxy.serving.process
     assert process is not None
     assert len(orphans) == 2
@@ -240,10 +216,7 @@ def test_a_client_that_dies_leaves_nothing_behind(patient: Proxy) -> None:
         raw.ask("BEGIN")
         raw.ask("UPDATE t SET v = 'half'")
         raw.send(query("UPDATE t SET v = 'never'")[:-9])
-    backends = (
-        "SELECT 1 FROM pg_stat_activity WHERE usename = 'app' AND datname = current_database()"
-    )
-    eventually(lambda: not patient.database.psql(backends), 3)
+    eventually(lambda: backends(patient.database) == 0, 3)
     assert patient.database.psql("SELECT v FROM t") == [("a",)]
     assert patient.psql("UPDATE t SET v = 'next' RETURNING v") == [("next",)]
 
@@ -263,10 +236,7 @@ def test_many_come_and_go(patient: Proxy) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    backends = (
-        "SELECT 1 FROM pg_stat_activity WHERE usename = 'app' AND datname = current_database()"
-    )
-    eventually(lambda: not patient.database.psql(backends))
+    eventually(lambda: backends(patient.database) == 0)
     assert not events(patient.serving, "session_fault")
     assert not events(patient.serving, "loop_fault")
 
