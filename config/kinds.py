@@ -81,6 +81,7 @@ _SECONDS: Final = {"ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 8640
 # Of statements that are read whole: with what is written into them they stay far below what the
 # server takes in one message.
 LONGEST: Final = 256 << 20
+_TCP_MOST: Final = 9 * 3600
 _BYTES: Final = {"B": 1, "kB": 1 << 10, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 
 
@@ -103,6 +104,14 @@ def _read_span(value: Any) -> timedelta:
     if not 0 < seconds < timedelta.max.total_seconds():
         raise BadValue
     return timedelta(seconds=seconds)
+
+
+def _read_tcp_timer(value: Any) -> float:
+    """Linux counts them in 15 bits of seconds."""
+    seconds = _measured(value, _SECONDS)
+    if seconds > _TCP_MOST:
+        raise BadValue
+    return seconds
 
 
 def _show_seconds(seconds: float) -> str:
@@ -185,6 +194,7 @@ SECONDS: Final = Kind(
     lambda value: _measured(value, _SECONDS),
     _show_seconds,
 )
+TCP_TIMER: Final = Kind('a duration up to 9h, or 0: "60s"', _read_tcp_timer, _show_seconds)
 SPAN: Final = Kind(
     'a duration longer than 0, a number with a unit of ms, s, min, h, d or w: "30d"',
     _read_span,

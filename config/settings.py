@@ -184,6 +184,44 @@ class Settings:
         60.0,
         "How long a client may take from connecting to being logged in.",
     )
+    client_idle_timeout: float = _row(
+        kinds.SECONDS,
+        0.0,
+        "How long a session may be idle, in no transaction, before it is ended, with the error of"
+        " PostgreSQL's idle_session_timeout. 0: for ever.",
+    )
+    max_clients: int | None = _row(
+        kinds.whole(1, 1_000_000),
+        None,
+        "How many clients may be connected, to all workers together; one more is told that there"
+        " are too many. Each has a connection of its own to the server, whose max_connections is a"
+        " limit, too. Not set: no other.",
+    )
+    tcp_keepalives_idle: float = _row(
+        kinds.TCP_TIMER,
+        0.0,
+        "How long a connection is silent until the system asks whether the other side is still"
+        " there, as PostgreSQL's setting of that name does it, here for clients and for the server."
+        " 0: as the system has it, two hours on Linux.",
+    )
+    tcp_keepalives_interval: float = _row(
+        kinds.TCP_TIMER,
+        0.0,
+        "How long until it asks again. 0: as the system has it, 75 seconds on Linux.",
+    )
+    tcp_keepalives_count: int = _row(
+        kinds.whole(0, 127),
+        0,
+        "How often it asks until the connection counts as lost. 0: as the system has it, 9 times on"
+        " Linux.",
+    )
+    tcp_user_timeout: float = _row(
+        kinds.TCP_TIMER,
+        0.0,
+        "How long what was sent may wait to be acknowledged before the connection counts as lost; a"
+        " client that does not read what it asked for is ended by it, too. 0: as the system has it,"
+        " some 15 minutes on Linux.",
+    )
     grace: float = _row(
         kinds.SECONDS,
         10.0,

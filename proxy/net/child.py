@@ -16,6 +16,8 @@ from proxy import events
 from proxy.auth.users import Users
 from proxy.net import control, credentials, listen, operator
 from proxy.net.bookkeeping import Bookkeeping
+from proxy.net.census import Census
+from proxy.net.keepalive import KeepAlive
 from proxy.net.secrets import Secrets, read_list
 from proxy.net.upstream import Route
 from proxy.net.worker import Worker
@@ -23,7 +25,7 @@ from proxy.net.worker import Worker
 _log = structlog.get_logger()
 
 
-def make_worker(settings: Settings) -> Worker:
+def make_worker(settings: Settings, census: Census) -> Worker:
     """Raises ValueError for an upstream that cannot be meant, and for certificates."""
 
     async def connecting(database: str | None = None) -> asyncpg.Connection:
@@ -32,8 +34,9 @@ def make_worker(settings: Settings) -> Worker:
     books = Bookkeeping(connecting, f"{socket.gethostname()}:{os.getpid()}")
     secrets = Secrets(connecting, settings.auth_query, _listed(settings))
     to = urls.read(settings.upstream)
-    route, shown = Route(to, credentials.for_server(to)), credentials.for_clients(settings)
-    return Worker(settings, route, shown, books, secrets, settings.capture)
+    route = Route(to, credentials.for_server(to), KeepAlive.of(settings))
+    shown = credentials.for_clients(settings)
+    return Worker(settings, route, shown, books, secrets, settings.capture, census)
 
 
 def _listed(settings: Settings) -> Users:
@@ -51,22 +54,34 @@ def say_faults(_loop: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
 
 
 def main(
-    settings: Settings, port: int, end: socket.socket, local: socket.socket | None = None
+    settings: Settings,
+    port: int,
+    end: socket.socket,
+    local: socket.socket | None,
+    census: Census,
 ) -> None:
     """In the child: serves until the supervisor says stop, or is gone."""
     events.configure(settings.log_level)
     # The terminal's Ctrl-C reaches the whole group; the supervisor says what to do.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    uvloop.run(_serve(settings, port, end, local))
+    census.begin()
+    uvloop.run(_serve(settings, port, end, local, census))
 
 
 async def _serve(
-    settings: Settings, port: int, end: socket.socket, local: socket.socket | None
+    settings: Settings,
+    port: int,
+    end: socket.socket,
+    local: socket.socket | None,
+    census: Census,
 ) -> None:
     asyncio.get_running_loop().set_exception_handler(say_faults)
-    worker = make_worker(settings)
-    await worker.start(listen.tcp(settings.listen_host, port, shared=True), local)
+    worker = make_worker(settings, census)
+    keepalive = KeepAlive.of(settings)
+    await worker.start(
+        listen.tcp(settings.listen_host, port, shared=True, keepalive=keepalive), local
+    )
     commands = control.Commands(worker)
     answering = asyncio.create_task(control.answer(commands, end))
     await commands.stopping.wait()

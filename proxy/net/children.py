@@ -1,6 +1,7 @@
 """Workers as processes: started, asked, started again when one dies, stopped."""
 
 import asyncio
+import ctypes
 import multiprocessing
 import socket
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from typing import Any, Final
 import structlog
 
 from config import Settings
-from proxy.net import child
+from proxy.net import census, child
+from proxy.net.census import Census
 from proxy.net.control import Remote
 from proxy.net.worker import LiveSession
 
@@ -35,11 +37,13 @@ class Children:
     port: int
     local: socket.socket | None = None  # the Unix socket that all of them listen on
     running: list[Child] = field(default_factory=list)
+    _places: "ctypes.Array[ctypes.c_int]" = field(default_factory=lambda: census.places(0))
     _stopping: bool = False
     _restarts: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self, count: int) -> None:
         """Raises OSError, TimeoutError among them, if one does not come to listen."""
+        self._places = census.places(count)
         try:
             for number in range(count):
                 await self._start(number)
@@ -48,10 +52,12 @@ class Children:
             raise
 
     async def _start(self, number: int) -> None:
+        settings = self.settings()
+        counted = Census(self._places, number, settings.max_clients)
         ours, theirs = socket.socketpair()
         process = multiprocessing.get_context("spawn").Process(
             target=child.main,
-            args=(self.settings(), self.port, theirs, self.local),
+            args=(settings, self.port, theirs, self.local, counted),
             name=f"worker {number}",
         )
         process.start()

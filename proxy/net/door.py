@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.net import upstream
+from proxy.net.census import Census
 from proxy.net.credentials import Shown
 from proxy.net.secrets import Secrets
 from proxy.net.upstream import Route
@@ -38,6 +39,7 @@ class Door:
     tag_of: Callable[[str], Tagger]  # by client address
     secrets: Secrets
     login_timeout: float  # seconds
+    census: Census
     opened: Callable[["Link"], None]
     logged_in: Callable[[Session, str], None]  # with the client's address
     closed: Callable[["Link"], None]

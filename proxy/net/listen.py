@@ -4,16 +4,20 @@ import os
 import socket
 from pathlib import Path
 
+from proxy.net.keepalive import KeepAlive
 
-def tcp(host: str, port: int, *, shared: bool) -> socket.socket:
-    """Raises OSError. `shared`: other processes listen on the same port."""
+
+def tcp(host: str, port: int, *, shared: bool, keepalive: KeepAlive | None = None) -> socket.socket:
+    """Raises OSError. `shared`: other processes listen on the same port. `keepalive`: of the
+    connections that are accepted."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if keepalive is not None:
+            keepalive.set_on(listener)
         listener.setblocking(False)  # noqa: FBT003
         listener.bind((host, port))
     except OSError:

@@ -13,6 +13,7 @@ import structlog
 from proxy.auth.dialogue import Derivation, Lookup
 from proxy.net import credentials, upstream
 from proxy.net.door import NEEDED, Door
+from proxy.net.server_side import ServerSide
 from proxy.net.tls import Secured
 from proxy.session.session import Session
 from proxy.session.startup import Cancel, Connect, Secure, Startup, State
@@ -45,6 +46,9 @@ class Link(asyncio.Protocol):
         self._client_ended = False  # it has said all that it will say
         self._end_passed = False  # and the server has been told
         self._ended = False  # the last word has been said to the client
+        self._counted = False  # among those that max_clients allows
+        self.stirred = False  # it has said something since it was last looked at (idle)
+        self.idle_since = 0.0  # at the earliest
 
     # -- client ------------------------------------------------------------------------------
 
@@ -71,6 +75,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         session = self.session
+        self.stirred = True
         try:
             if session is None:
                 self._starting(data)
@@ -105,7 +110,12 @@ class Link(asyncio.Protocol):
         elif isinstance(wants, Secure):
             self._secure(startup, wants)
         elif isinstance(wants, Connect):
-            self._connecting = self.door.loop.create_task(self._connect(startup))
+            self._counted = self.door.census.enter()
+            if self._counted:
+                self._connecting = self.door.loop.create_task(self._connect(startup))
+            else:
+                _log.warning("too_many_clients", client=self.address)
+                startup.fail("53300", "sorry, too many clients already")
         elif isinstance(wants, Lookup | Derivation):
             self._finding = self.door.loop.create_task(self._find(startup, wants))
 
@@ -209,6 +219,8 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self.client = None
+        if self._counted:
+            self.door.census.leave()
         if self._timeout is not None:
             self._timeout.cancel()
         for task in (self._connecting, self._finding):
@@ -333,19 +345,15 @@ class Link(asyncio.Protocol):
         elif self.server is not None:
             self.server.close()
 
-    def shut_down(self) -> None:
-        """The proxy ends: as a server that is shut down says it, and what still runs is stopped."""
+    def end(self, sqlstate: str, text: str) -> None:
+        """As a server says it that ends a session, and what still runs is stopped."""
         session, client = self.session, self.client
         if client is not None and not self._ended:
             self._ended = True
             startup = self.startup
             securing = startup is not None and startup.state is State.SECURING
             if not securing and (session is None or session.between_messages):
-                client.write(
-                    encode.error(
-                        "FATAL", "57P01", "terminating connection due to administrator command"
-                    )
-                )
+                client.write(encode.error("FATAL", sqlstate, text))
             if not self.idle and self._key:
                 self.door.send_cancel(encode.cancel_request(self._key))
         self.close()
@@ -361,26 +369,3 @@ class Link(asyncio.Protocol):
         """Between transactions, with nothing awaited."""
         session = self.session
         return session is None or session.resting
-
-
-class ServerSide(asyncio.Protocol):
-    __slots__ = ("link",)
-
-    def __init__(self, link: Link) -> None:
-        self.link = link
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.link.server_made(cast(asyncio.Transport, transport))
-
-    def data_received(self, data: bytes) -> None:
-        self.link.from_server(data)
-
-    def pause_writing(self) -> None:
-        self.link.server_full(full=True)
-
-    def resume_writing(self) -> None:
-        self.link.server_full(full=False)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc
-        self.link.server_lost()

@@ -3,7 +3,6 @@ cancel requests; by TLS where it is wanted. Not: what is said on them.
 """
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, Final, cast
 
 from config.upstream import Upstream
 from proxy.net.credentials import ALPN
+from proxy.net.keepalive import SYSTEMS, KeepAlive
 from proxy.net.tls import Secured
 from proxy.wire import encode
 
@@ -24,6 +24,7 @@ class Route:
 
     to: Upstream
     side: ssl.SSLContext | None
+    keepalive: KeepAlive = SYSTEMS
 
 
 async def connect(
@@ -36,14 +37,14 @@ async def connect(
         return None
     if route.side is None:
         transport, _ = await loop.create_connection(make, to.host, to.port)
-        _keep_alive(transport)
+        _keep_alive(transport, route.keepalive)
         return None
     done: asyncio.Future[bytes | None] = loop.create_future()
     side = route.side
     transport, _ = await loop.create_connection(
         lambda: _Asking(to, side, make, done), to.host, to.port
     )
-    _keep_alive(transport)
+    _keep_alive(transport, route.keepalive)
     try:
         return await done
     except BaseException:
@@ -51,10 +52,10 @@ async def connect(
         raise
 
 
-def _keep_alive(transport: asyncio.BaseTransport) -> None:
+def _keep_alive(transport: asyncio.BaseTransport, keepalive: KeepAlive) -> None:
     link = transport.get_extra_info("socket")
     if link is not None:
-        link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        keepalive.set_on(link)
 
 
 class _Asking(asyncio.Protocol):

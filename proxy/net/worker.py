@@ -13,8 +13,10 @@ from proxy.capture.plan import Plan, Reason
 from proxy.catalog.cache import Knowledge
 from proxy.net import credentials
 from proxy.net.bookkeeping import Bookkeeping
+from proxy.net.census import Census
 from proxy.net.credentials import Shown
 from proxy.net.door import Door
+from proxy.net.idle import end_idle
 from proxy.net.relay import Link
 from proxy.net.secrets import Secrets, read_list
 from proxy.net.upstream import Route
@@ -30,6 +32,7 @@ KNOWLEDGE_AGE: Final = 1.0
 _INSTALL_AGES: Final = 5
 _LOOK: Final = 0.02  # seconds between two looks at who is idle by now
 _LAST: Final = 1.0  # seconds for the last words to be read
+_ENDS: Final = ("57P01", "terminating connection due to administrator command")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class Worker:
     books: Bookkeeping
     secrets: Secrets
     capturing: bool
+    census: Census
     links: set[Link] = field(default_factory=set)
     counted: dict[str, int] = field(default_factory=dict)
     _knowledge: dict[str, Knowledge] = field(default_factory=dict)
@@ -87,6 +91,7 @@ class Worker:
             tag_of=self._tagger,
             secrets=self.secrets,
             login_timeout=self.settings.login_timeout,
+            census=self.census,
             opened=self.links.add,
             logged_in=self._logged_in,
             closed=self._closed,
@@ -100,6 +105,9 @@ class Worker:
             server = await loop.create_unix_server(lambda: Link(plain), sock=local, backlog=1024)
             self._servers.append(server)
         self._tasks = [loop.create_task(self.books.run()), loop.create_task(self._grow_old())]
+        if self.settings.client_idle_timeout:
+            idle = end_idle(self.links, self.settings.client_idle_timeout)
+            self._tasks.append(loop.create_task(idle))
 
     def _tagger(self, address: str) -> Tagger:
         rules = self.settings.tags
@@ -182,7 +190,7 @@ class Worker:
             shown = credentials.for_clients(settings)
             side = credentials.for_server(self.route.to)
         listed = read_list(settings.auth_file)
-        self.shown, self.route = shown, Route(self.route.to, side)
+        self.shown, self.route = shown, replace(self.route, side=side)
         self.secrets.configure(settings.auth_query, listed)
 
     def forget(self) -> None:
@@ -225,10 +233,10 @@ class Worker:
         while self.links and loop.time() < deadline and not hurry():
             for link in list(self.links):
                 if link.idle:
-                    link.shut_down()
+                    link.end(*_ENDS)
             await asyncio.sleep(_LOOK)
         for link in list(self.links):
-            link.shut_down()
+            link.end(*_ENDS)
         last = loop.time() + _LAST
         while (self.links or self._errands) and loop.time() < last:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK)
