@@ -109,7 +109,7 @@ def test_who_is_idle_is_told_and_ended(database: Database, through: Through) -> 
         assert told.fields["C"] == "57P05"
         assert [m.kind for m in busy.until("Z")] == ["T", "D", "C", "Z"]
         assert blocked.ask("COMMIT")[-1].body == b"I"
-        silent.log_in("app", database.name)
+        assert silent.log_in("app", database.name).trace[-1].kind == "Z"
         eventually(lambda: len(events(serving, "client_idle_timeout")) == 4)
         assert blocked.rest()[-1].fields["C"] == "57P05"
     eventually(lambda: backends(database) == 0)
