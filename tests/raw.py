@@ -215,7 +215,7 @@ def masked(found: Message, *, ours: bool) -> object:
     if kind == "A":
         return (kind, body[4:])
     if kind in {"E", "N"}:
-        fields = {name: _NUMBER.sub("#", value) for name, value in found.fields.items()}
+        fields = {n: v if n == "C" else _NUMBER.sub("#", v) for n, v in found.fields.items()}
         if ours:
             fields = {
                 n: v.partition(": server supports")[0] for n, v in fields.items() if n not in "FLR"

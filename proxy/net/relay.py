@@ -290,12 +290,12 @@ class Link(asyncio.Protocol):
         client, session = self.client, self.session
         if client is None or client.is_closing():
             return
-        if session is not None and not self._ended and session.may_say_lost:
+        over = self._ended or self._client_ended
+        if session is not None and not over and session.may_say_lost:
             _log.info("upstream_lost", client=self.address, database=session.login.database)
-            if not self._client_ended:
-                client.write(
-                    encode.error("FATAL", "08006", "the server closed the connection unexpectedly")
-                )
+            client.write(
+                encode.error("FATAL", "08006", "the server closed the connection unexpectedly")
+            )
         client.close()
 
     def server_full(self, *, full: bool) -> None:

@@ -34,6 +34,8 @@ _READY_LENGTH: Final = 6
 # Cancelled, timed out, shut down.
 _FROM_OUTSIDE: Final = (b"57", b"25P03", b"25P04")
 _ALONE: Final = frozenset((QUERY, FUNCTION))
+# A crash of another backend and an immediate shutdown are warned of (quickdie in postgres.c).
+_LAST_WORDS: Final = b"\0VWARNING\0C57P0"
 # Settings that change what names mean or how values print.
 _MATTERS: Final = frozenset(
     (b"search_path", b"DateStyle", b"IntervalStyle", b"session_authorization", b"is_superuser")
@@ -163,6 +165,7 @@ def _ready(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
     if end - pos != _READY_LENGTH:
         raise ValueError("ReadyForQuery without a status")
     session.status = status = buf[pos + 5]
+    session.fatal = False  # a warning of a user's own that read like last words
     slot = session.head
     if status == _IDLE and len(queue) <= 1:
         # Else what was sent meanwhile may have begun another.
@@ -236,6 +239,8 @@ def _question_failed(session: "Session", asked: Asked, fields: repair.Fields) ->
 
 
 def _notice(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
+    if _LAST_WORDS in buf[pos:end]:
+        session.fatal = True
     slot = session.head
     if slot is not None and slot.kind == PARSE and slot.action is Action.SWALLOW:
         return b""  # the client's own text gives it, too
