@@ -176,6 +176,7 @@ class Link(asyncio.Protocol):
         )
 
     def _flush_startup(self, startup: Startup) -> None:
+        said = bool(startup.to_client)
         if startup.to_client and self.client is not None:
             self.client.writelines(startup.to_client)
             startup.to_client.clear()
@@ -183,6 +184,8 @@ class Link(asyncio.Protocol):
             self.server.writelines(startup.to_server)
             startup.to_server.clear()
         if startup.state is State.CLOSED and not isinstance(startup.wants, Cancel):
+            if not (said or self._ended):  # HTTP, a port scan
+                _log.info("no_postgresql_client", client=self.address)
             self._ended = True
             self.close()
         else:

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 Handler = Callable[["Session", bytes, int, int], bytes | None]
 
 # Messages of which a long one is forwarded before its end has come.
-STREAMED: Final = frozenset(b"DdV")
+_STREAMED: Final = frozenset(b"DdVEN")
+_SAID: Final = frozenset(b"EN")
+# So much of one that is said holds severity and code.
+_SAID_HEAD: Final = 1024
 _IDLE: Final = ord("I")
 _READY_LENGTH: Final = 6
 # Cancelled, timed out, shut down.
@@ -49,7 +52,15 @@ def _action(slot: Slot | None) -> Action:
     return part.action if part is not None else slot.action
 
 
-def swallows(session: "Session", kind: int) -> bool:
+def swallows_long(session: "Session", buf: bytes, pos: int) -> bool | None:
+    """Whether the client gets nothing of a message that has come in part. None: more of it is
+    needed. An error or a notice does what its first fields say, and is not put right."""
+    kind = buf[pos]
+    if kind not in _STREAMED or (kind in _SAID and len(buf) - pos < _SAID_HEAD):
+        return None
+    if kind in _SAID:
+        known = encode.fields(buf[pos : pos + 1], decode.first_fields(buf[pos + 5 :]))
+        return HANDLERS[kind](session, known, 0, len(known)) == b""
     return kind == ord("D") and _action(session.head) is Action.SWALLOW
 
 

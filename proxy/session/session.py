@@ -241,11 +241,12 @@ class Session:
                 self._no_postgres(buf[run:pos], f"length {length}")
                 return
             if end > size:
-                if kind not in backend.STREAMED or length <= WHOLE_LIMIT:
+                # A long one: the rest of it goes where its beginning goes.
+                swallowed = backend.swallows_long(self, buf, pos) if length > WHOLE_LIMIT else None
+                if swallowed is None:
                     break
-                # A long row: the rest of it goes where its beginning goes.
-                self._server_drop = backend.swallows(self, kind)
-                if self._server_drop:
+                self._server_drop = swallowed
+                if swallowed:
                     self.to_client.append(buf[run:pos])
                     run = size
                 self._server_rest = end - size

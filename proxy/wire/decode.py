@@ -48,6 +48,11 @@ def error_fields(body: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
+def first_fields(body: bytes) -> list[tuple[bytes, bytes]]:
+    """Those of them that are whole, where the end of the body is missing."""
+    return error_fields(body[: body.rfind(b"\0") + 1])
+
+
 def data_row(body: bytes) -> list[bytes | None]:
     try:
         (count,) = _SHORT(body, 0)
