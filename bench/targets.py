@@ -78,7 +78,7 @@ def direct(cluster: Cluster, _folder: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def pgbouncer(cluster: Cluster, folder: Path) -> Iterator[Target]:
+def pgbouncer(cluster: Cluster, folder: Path, clients: int = 100) -> Iterator[Target]:
     port = free_port()
     conf = folder / "pgbouncer.ini"
     conf.write_text(
@@ -91,6 +91,8 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = any
 pool_mode = session
+max_client_conn = {clients}
+default_pool_size = {clients}
 """
     )
     account = Account.choose()
@@ -123,7 +125,8 @@ def capture_off(cluster: Cluster, folder: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def capture_on(cluster: Cluster, folder: Path) -> Iterator[Target]:
+def capture_on(cluster: Cluster, folder: Path, clients: int = 0) -> Iterator[Target]:
+    del clients  # as many as come
     call("install", "--upstream", cluster.url(LOGGED))
     with Serving(cluster.url(LOGGED), folder) as serving:
         yield Target("capture on", serving.port, LOGGED)
