@@ -278,7 +278,8 @@ class Link(asyncio.Protocol):
             return
         if self._timeout is not None:
             self._timeout.cancel()
-        self.startup = None
+        # Nothing of a login is kept for as long as a session may last.
+        self.startup = self._timeout = self._connecting = self._finding = None
         self._key = startup.cancel_key
         session = self.session = Session(startup.login, self.door.around)
         self.door.logged_in(session, self.address)

@@ -280,7 +280,7 @@ def _takes_data(session: "Session", _buf: bytes, _pos: int, _end: int) -> bytes 
 def _parameter_status(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
     name, at = decode.cstring(buf[pos + 5 : end], 0)
     value, _ = decode.cstring(buf[pos + 5 : end], at)
-    session.parameters[name] = value
+    session.parameters = {**session.parameters, name: value}
     if name in _MATTERS:
         session.identity = None
     return _after_commit(session, buf, pos, end)

@@ -1,7 +1,7 @@
 """What a session starts with: who logged in, and what it shares with the others of its worker."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from proxy.capture.plan import Plan
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # Longer messages are forwarded as they come, without being held whole.
 WHOLE_LIMIT: Final = 1 << 20
+_USUAL: Final = 100  # sets of parameters; few differ
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +28,14 @@ class Surroundings:
     reject: bool = False  # on_gap = reject
     fail: bool = False  # on_log_error = fail
     statement_limit: int = WHOLE_LIMIT  # longer messages are forwarded without being held whole
+    _usual: dict[tuple[tuple[bytes, bytes], ...], dict[bytes, bytes]] = field(default_factory=dict)
+
+    def settled(self, login: "Login") -> "Login":
+        """The same; parameters that other sessions have, too, are kept once."""
+        if len(self._usual) > _USUAL:
+            self._usual.clear()
+        told = login.parameters
+        return replace(login, parameters=self._usual.setdefault(tuple(told.items()), told))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from proxy.catalog.cache import Knowledge, Known
 from proxy.catalog.capabilities import pipeline_lasts
 from proxy.catalog.identity import Identity
 from proxy.session import backend, effects, frontend
-from proxy.session.login import WHOLE_LIMIT, Login, Surroundings
-from proxy.session.names import Names
-from proxy.session.outstanding import COPY_DONE, QUERY, Copying, Outstanding, Sent, Slot
+from proxy.session.login import WHOLE_LIMIT
+from proxy.session.memory import Memory
+from proxy.session.outstanding import COPY_DONE, QUERY, Copying, Sent, Slot
 from proxy.wire import encode
 from proxy.wire.length import SMALL_LIMIT, allowed
 
@@ -31,49 +31,8 @@ _IDLE: Final = ord("I")
 _BLOCK: Final = ord("T")
 
 
-class Session:
-    def __init__(self, login: Login, around: Surroundings) -> None:
-        self.login = login
-        self.around = around
-        self.to_server: list[bytes] = []
-        self.to_client: list[bytes] = []
-        self.fatal = False  # the server has said its last word
-        self.broken = ""  # what it said that no PostgreSQL says; nothing is heard after it
-        self.leaving = False  # the client has said its last
-        self.refused = False  # a client's message breaks the protocol: the server will end it
-        self.outstanding = Outstanding()
-        self.names = Names()
-        self.parameters = dict(login.parameters)
-        self.knowledge = around.knowledge(login.database)
-        self.local: Knowledge | None = None  # after DDL of this transaction
-        self.identity: Identity | None = None
-        self.identified: tuple[Knowledge, int] | None = None  # and the generation it belongs to
-        self.failed: int | None = None  # the generation in which the log could not be written
-        self.status = ord("I")  # of the last ReadyForQuery
-        self.unsynced = False  # messages of the extended protocol since the last Sync
-        self.skipping = False  # the server discards everything until the client's next Sync
-        self.bound = False  # a Bind or Execute among them: the server holds a portal
-        self.executed = False  # an Execute among them
-        self.held = False  # the client's messages wait for an answer of ours
-        self.held_for = 0  # type byte of the message that waits
-        self.alone = False  # nothing is to follow the message that is sent until it is answered
-        self.draining = False  # they wait for everything outstanding to be answered
-        self.discarding = False  # the client's messages up to Sync are answered by an error of ours
-        self.ddl = False  # this transaction changed the schema
-        self.set_in_transaction = False  # it changed settings that matter
-        self.off_noted = False  # its gap says that capture was off
-        self.copying = Copying.NOT
-        self.copy_slot: Slot | None = None  # of its Execute
-        self.copy_in: Plan | None = None  # COPY FROM that is checked when its data has come
-        self.writing_cursors: set[str | None] = set()  # declared with a query that may write
-        self.raw = login.replication
-        self._from_client = b""
-        self._client_rest = 0  # bytes of a long message still to come
-        self._client_drop = False  # they are not forwarded
-        self._client_behind: list[bytes] = []  # goes out behind them
-        self._from_server = b""
-        self._server_rest = 0
-        self._server_drop = False  # the rest of the long message is not forwarded
+class Session(Memory):
+    __slots__ = ()
 
     # -- client to server ---------------------------------------------------------------------
 
