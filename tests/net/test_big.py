@@ -26,8 +26,8 @@ from watch import backends, eventually, memory
 from proxy.demo.command import Serving, call
 
 MEGABYTE = 1 << 20
-SIZE = 160 * MEGABYTE  # of a value
-TEXT = 48 * MEGABYTE  # of a statement, which the server copies more often
+SIZE = 96 * MEGABYTE  # of a value
+TEXT = 32 * MEGABYTE  # of a statement, which the server copies more often
 GROWTH = 24 * MEGABYTE
 
 
