@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from config import upstream
 from config.tags import BadRule, TagRules
+
+N = TypeVar("N", int, float)
 
 
 class BadValue(Exception):
@@ -81,7 +83,7 @@ _SECONDS: Final = {"ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 8640
 # Of statements that are read whole: with what is written into them they stay far below what the
 # server takes in one message.
 LONGEST: Final = 256 << 20
-_TCP_MOST: Final = 9 * 3600
+_TCP_MOST: Final = 9 * 3600.0  # Linux counts such timers in 15 bits of seconds
 _BYTES: Final = {"B": 1, "kB": 1 << 10, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 
 
@@ -106,12 +108,18 @@ def _read_span(value: Any) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def _read_tcp_timer(value: Any) -> float:
-    """Linux counts them in 15 bits of seconds."""
-    seconds = _measured(value, _SECONDS)
-    if seconds > _TCP_MOST:
-        raise BadValue
-    return seconds
+def _at_most(most: N, read: Callable[[Any], N]) -> Callable[[Any], N]:
+    def bounded(value: Any) -> N:
+        found = read(value)
+        if found > most:
+            raise BadValue
+        return found
+
+    return bounded
+
+
+def _read_seconds(value: Any) -> float:
+    return _measured(value, _SECONDS)
 
 
 def _show_seconds(seconds: float) -> str:
@@ -124,13 +132,6 @@ def _show_seconds(seconds: float) -> str:
 def _read_size(value: Any) -> int:
     size = int(_measured(value, _BYTES))
     if size <= 0:
-        raise BadValue
-    return size
-
-
-def _read_length(value: Any) -> int:
-    size = _read_size(value)
-    if size > LONGEST:
         raise BadValue
     return size
 
@@ -191,10 +192,12 @@ def _read_tags(value: Any) -> TagRules:
 SWITCH: Final = Kind('"on" or "off"', _read_switch, lambda on: "on" if on else "off")
 SECONDS: Final = Kind(
     'a duration, a number with a unit of ms, s, min, h, d or w: "10s"',
-    lambda value: _measured(value, _SECONDS),
+    _read_seconds,
     _show_seconds,
 )
-TCP_TIMER: Final = Kind('a duration up to 9h, or 0: "60s"', _read_tcp_timer, _show_seconds)
+TCP_TIMER: Final = Kind(
+    'a duration up to 9h, or 0: "60s"', _at_most(_TCP_MOST, _read_seconds), _show_seconds
+)
 SPAN: Final = Kind(
     'a duration longer than 0, a number with a unit of ms, s, min, h, d or w: "30d"',
     _read_span,
@@ -203,7 +206,9 @@ SPAN: Final = Kind(
 SIZE: Final = Kind(
     'a size above 0, a number with a unit of B, kB, MB, GB or TB: "10GB"', _read_size, _show_size
 )
-LENGTH: Final = Kind('a size above 0, up to 256MB: "4MB"', _read_length, _show_size)
+LENGTH: Final = Kind(
+    'a size above 0, up to 256MB: "4MB"', _at_most(LONGEST, _read_size), _show_size
+)
 ADDRESS: Final = Kind('HOST:PORT, such as "127.0.0.1:6432" or "[::1]:6432"', _read_address)
 URL: Final = Kind(
     "an address such as postgresql://operator@db.example:5432/shop",

@@ -60,7 +60,7 @@ def why_not(case: Case, relation: Relation) -> Reason | None:
         (relation.kind not in "rp", Reason.RELATION),
         (relation.rules, Reason.RULES),
         (relation.row_security, Reason.ROW_SECURITY),
-        (relation.query_seen or reads_text(case.statement), Reason.CURRENT_QUERY),
+        (relation.query_seen or reads_text(statement), Reason.CURRENT_QUERY),
         (not relation.selectable, Reason.NO_SELECT),
         (
             relation.inherited and not statement.target_only and statement.kind is not Kind.INSERT,

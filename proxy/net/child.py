@@ -78,7 +78,7 @@ async def _serve(
 ) -> None:
     asyncio.get_running_loop().set_exception_handler(say_faults)
     worker = make_worker(settings, census)
-    keepalive = KeepAlive.of(settings)
+    keepalive = worker.route.keepalive
     await worker.start(
         listen.tcp(settings.listen_host, port, shared=True, keepalive=keepalive), local
     )

@@ -94,29 +94,21 @@ def _send(
         return None
     if any(map(reads_text, statements)) and not any(map(_refuses, plans)):
         return untouched.send(session, original, plans, piped=bound and not session.in_block)
-    out: list[bytes] = []
     edits: list[Edit] = []
     parts: list[Part] = []
     gap = None
     for statement, chosen in zip(statements, plans, strict=True):
         if chosen.how is How.ANNOUNCE:
             if len(statements) == 1 and not opened:
-                out.extend(asking.run_alone(session, around.note(chosen)))
-                queue.append(PLAIN[QUERY])
-                out.append(original)
-                return out
+                return untouched.behind(session, [around.note(chosen)], original, piped=False)
             chosen = chosen.in_transaction()  # noqa: PLW2901
         cursor = statement.kind.group is Group.CURSOR
         if chosen.how is How.NOTE and len(statements) == 1 and (bound or cursor):
             # A text of two statements would end the transaction of the pipeline before it, and a
             # cursor's shows in pg_cursors.
-            send = asking.run if bound else asking.run_alone
-            out.extend(send(session, around.note(chosen)))
-            queue.append(PLAIN[QUERY])
-            out.append(original)
-            return out
+            return untouched.behind(session, [around.note(chosen)], original, piped=bound)
         if piped and len(statements) == 1 and chosen.how in _AROUND and not chosen.refuse:
-            return [*out, *_in_pipeline(session, original, chosen)]
+            return _in_pipeline(session, original, chosen)
         if chosen.how is not How.PASS:
             gap = chosen
         _surround(statement, chosen, edits, parts)
@@ -127,10 +119,9 @@ def _send(
     text, back = apply(original[5:-1], edits)
     sent = Sent(original, back.back, not opened, gap)
     queue.append(Slot(QUERY, parts=parts, sent=sent))
-    out.append(encode.query(text))
     # If the server refuses our text the client's own must come in its place.
     session.alone = not any(statement.kind is Kind.COPY_FROM for statement in statements)
-    return out
+    return [encode.query(text)]
 
 
 def _refuses(chosen: Plan) -> bool:

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
 def send(session: "Session", original: bytes, plans: Iterable[Plan], *, piped: bool) -> list[bytes]:
     """`piped`: a pipeline's transaction is open that a Sync of ours would end."""
+    return behind(session, _owns(plans), original, piped=piped)
+
+
+def behind(session: "Session", owns: Iterable[Own], original: bytes, *, piped: bool) -> list[bytes]:
+    """The client's message as it came, behind ours."""
     run = asking.run if piped else asking.run_alone
-    out = [piece for own in _owns(plans) for piece in run(session, own)]
+    out = [piece for own in owns for piece in run(session, own)]
     session.outstanding.queue.append(PLAIN[QUERY])
     return [*out, original]
 
