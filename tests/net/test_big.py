@@ -80,14 +80,19 @@ def test_a_value_to_the_server(proxy: Proxy) -> None:
         assert memory(proxy.serving) - before < GROWTH
 
 
-def test_a_value_from_the_server(proxy: Proxy) -> None:
+def check_answer(proxy: Proxy, text: str, size: int) -> None:
+    """It has so many bytes, which pass and are not kept, and the session goes on."""
     with Raw(proxy.port) as raw:
         raw.log_in("app", proxy.database.name)
         before = memory(proxy.serving)
-        raw.send(query(f"SELECT repeat('x', {SIZE})"))
-        assert drained(raw, READY) > SIZE
+        raw.send(query(text))
+        assert drained(raw, READY) > size
         assert memory(proxy.serving) - before < GROWTH
         assert [m.kind for m in raw.ask("SELECT 1")] == ["T", "D", "C", "Z"]
+
+
+def test_a_value_from_the_server(proxy: Proxy) -> None:
+    check_answer(proxy, f"SELECT repeat('x', {SIZE})", SIZE)
 
 
 @pytest.mark.parametrize("what", ["Query", "Parse", "a write"])
@@ -159,13 +164,7 @@ def test_a_long_error_is_an_error_like_others(proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("level", ["NOTICE", "EXCEPTION"])
 def test_what_the_server_says(proxy: Proxy, level: str) -> None:
-    with Raw(proxy.port) as raw:
-        raw.log_in("app", proxy.database.name)
-        before = memory(proxy.serving)
-        raw.send(query(f"DO $$ BEGIN RAISE {level} '%', repeat('x', {TEXT}); END $$"))
-        assert drained(raw, READY) > TEXT
-        assert memory(proxy.serving) - before < GROWTH
-        assert [m.kind for m in raw.ask("SELECT 1")] == ["T", "D", "C", "Z"]
+    check_answer(proxy, f"DO $$ BEGIN RAISE {level} '%', repeat('x', {TEXT}); END $$", TEXT)
 
 
 def test_who_is_killed_in_the_middle_of_a_long_value(proxy: Proxy) -> None:

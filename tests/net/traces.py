@@ -7,6 +7,7 @@ what somebody else does meanwhile. At the end of every conversation Terminate is
 is read.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from raw import (
@@ -66,6 +67,11 @@ class Conversation:
 def said(name: str, *steps: Step) -> Conversation:
     """After login."""
     return Conversation(name, steps)
+
+
+def by_name(*groups: tuple[str, Iterable[Conversation]]) -> dict[str, Conversation]:
+    """Each under its subject and its name."""
+    return {f"{subject}: {said}": said for subject, group in groups for said in group}
 
 
 def first(name: str, *steps: Step, ours: bool = False) -> Conversation:
@@ -360,14 +366,10 @@ MALFORMED = (
     said("no more to say in a transaction", (query("BEGIN") + query(UPDATE), "!")),
 )  # fmt: skip
 
-ALL = {
-    f"{subject}: {conversation}": conversation
-    for subject, conversations in (
-        ("startup", STARTUP),
-        ("simple", SIMPLE),
-        ("copy", COPY),
-        ("extended", EXTENDED),
-        ("malformed", MALFORMED),
-    )
-    for conversation in conversations
-}
+ALL = by_name(
+    ("startup", STARTUP),
+    ("simple", SIMPLE),
+    ("copy", COPY),
+    ("extended", EXTENDED),
+    ("malformed", MALFORMED),
+)

@@ -26,6 +26,7 @@ from traces import (
     Conversation,
     Slowly,
     Step,
+    by_name,
     first,
     hello,
     said,
@@ -146,14 +147,10 @@ ALTERED = tuple(
     for runs in (0, 1)
 )  # fmt: skip
 
-ALL_BESIDE: dict[str, Conversation] = {
-    f"{subject}: {conversation}": conversation
-    for subject, conversations in (
-        ("beginning", BEGINNING),
-        ("told", TOLD),
-        ("cancelled", CANCELLED),
-        ("waited", WAITED),
-        ("altered", ALTERED),
-    )
-    for conversation in conversations
-}
+ALL_BESIDE = by_name(
+    ("beginning", BEGINNING),
+    ("told", TOLD),
+    ("cancelled", CANCELLED),
+    ("waited", WAITED),
+    ("altered", ALTERED),
+)

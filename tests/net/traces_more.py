@@ -19,7 +19,7 @@ from raw import (
     parse,
     query,
 )
-from traces import DELETE, FAILS, INSERT, UPDATE, Conversation, said
+from traces import DELETE, FAILS, INSERT, UPDATE, by_name, said
 
 LARGE = 77_777  # the number of a large object
 
@@ -127,14 +127,10 @@ SILENT = (
     said("no more to say behind a pipeline", (extended(DELETE) + extended("SELECT loud(1)"), "!")),
 )  # fmt: skip
 
-ALL_MORE: dict[str, Conversation] = {
-    f"{subject}: {conversation}": conversation
-    for subject, conversations in (
-        ("large objects", LARGE_OBJECTS),
-        ("many", MANY),
-        ("in blocks", IN_BLOCKS),
-        ("piped", PIPED),
-        ("silent", SILENT),
-    )
-    for conversation in conversations
-}
+ALL_MORE = by_name(
+    ("large objects", LARGE_OBJECTS),
+    ("many", MANY),
+    ("in blocks", IN_BLOCKS),
+    ("piped", PIPED),
+    ("silent", SILENT),
+)

@@ -18,7 +18,7 @@ from raw import (
     parse,
     query,
 )
-from traces import DELETE, FAILS, INSERT, UPDATE, Conversation, Step, said
+from traces import DELETE, FAILS, INSERT, UPDATE, Conversation, Step, by_name, said
 
 
 def asked(*texts: str | bytes) -> tuple[Step, ...]:
@@ -230,17 +230,13 @@ DEEP = (
          (b"".join(bind(name="f" if n % 50 == 49 else "udr"[n % 3]) + execute() + (SYNC if n % 7 == 0 else b"") for n in range(1000)) + SYNC, "Z" * 144), *asked("TABLE t")),
 )  # fmt: skip
 
-ALL_WRITTEN: dict[str, Conversation] = {
-    f"{subject}: {conversation}": conversation
-    for subject, conversations in (
-        ("encodings", ENCODINGS),
-        ("constants", CONSTANTS),
-        ("bodies", BODIES),
-        ("alone", ALONE),
-        ("described", DESCRIBED),
-        ("tagged", TAGGED),
-        ("wrong", WRONG),
-        ("deep", DEEP),
-    )
-    for conversation in conversations
-}
+ALL_WRITTEN = by_name(
+    ("encodings", ENCODINGS),
+    ("constants", CONSTANTS),
+    ("bodies", BODIES),
+    ("alone", ALONE),
+    ("described", DESCRIBED),
+    ("tagged", TAGGED),
+    ("wrong", WRONG),
+    ("deep", DEEP),
+)
