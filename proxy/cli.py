@@ -148,7 +148,10 @@ def parser() -> argparse.ArgumentParser:
     made = command("install", install, "make or upgrade the undo log in a database")
     _settings(made, "upstream")
     made.add_argument(
-        "--all-tables", action="store_true", help="give every table a capture trigger"
+        "--all-tables",
+        action=argparse.BooleanOptionalAction,
+        help="give every table a capture trigger, as is the default; or only those whose rows are"
+        " not all recorded without one",
     )
     made.add_argument(
         "--accept-publication",

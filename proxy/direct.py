@@ -42,7 +42,7 @@ async def server(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
         await connection.close()
 
 
-async def install(settings: Settings, *, all_tables: bool, accept_publication: bool) -> int:
+async def install(settings: Settings, *, all_tables: bool | None, accept_publication: bool) -> int:
     async with server(settings) as db:
         report = await install_log(db, all_tables=all_tables, accept_publication=accept_publication)
     out = Console(soft_wrap=True, highlight=False)

@@ -20,13 +20,14 @@ _BESIDES: Final = frozenset({"all_tables", "cascade", "view", "function"})
 
 async def capture_state(db: Database) -> list[tuple[str, str, str]]:
     """(relation, how, why) of every table, by name. `how`: rewrite (the proxy records what passes),
-    trigger (the table records whatever writes it), none."""
+    trigger (the table records whatever writes it), both (what is not rewritten), none."""
     version = int(await db.fetchval("SELECT pg_catalog.current_setting('server_version_num')"))
     found = []
     for need in await needs(db):
         why = ", ".join(WHY.get(reason, reason) for reason in need.reasons)
         if need.enabled == "A":
-            found.append((need.relation, "trigger", why or "attached earlier"))
+            how = "rewrite, trigger" if _BESIDES.issuperset(need.reasons) else "trigger"
+            found.append((need.relation, how, why or "attached earlier"))
         elif need.attached:
             found.append((need.relation, "none", "the capture trigger is disabled: run install"))
         elif version < 180000:

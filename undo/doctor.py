@@ -196,7 +196,7 @@ async def subscriptions(db: Database) -> Sequence[Finding]:
             "subscription",
             "rows that a subscription applies do not pass the proxy: they are recorded only where"
             " there is a capture trigger",
-            "install --all-tables",
+            "hotrollback install",
         )
     ]
 

@@ -5,8 +5,8 @@ Rule 1: an image reads back to the very value under PINNED_SETTINGS, whatever se
 under, or it must not be made (`safe_settings` says what its maker knows of its session).
 Rule 2: nothing here runs a user's code that the client's own statement would not run.
 
-The kinds are told apart by hotrollback.kind_v1 (0003_images.sql), and hotrollback.image_v1
-(0004_triggers.sql) makes the same expressions where there is no Python: inside an event trigger.
+The kinds are told apart by hotrollback.kind_v1 (0004_images.sql), and hotrollback.image_v1
+(0005_triggers.sql) makes the same expressions where there is no Python: inside an event trigger.
 """
 
 from collections.abc import Collection, Iterable, Sequence

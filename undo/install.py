@@ -53,12 +53,14 @@ class InstallReport:
 async def install(
     db: Database,
     *,
-    all_tables: bool = False,
+    all_tables: bool | None = None,
     accept_publication: bool = False,
     lock_timeout_ms: int = 2000,
 ) -> InstallReport:
-    """Make or upgrade the log in the database of this connection. Raises NotPossible where it must
-    not be: nothing was changed then."""
+    """Make or upgrade the log in the database of this connection. `all_tables`: whether each table
+    gets a capture trigger, or only those whose writes are not all rewritten; None leaves what was
+    chosen before, or chooses all. Raises NotPossible where it must not be: nothing was changed
+    then."""
     version = await _server_version(db)
     if version < OLDEST_SERVER:
         raise ServerTooOld(version // 10000)
@@ -75,8 +77,8 @@ async def install(
         lines += await retention.ensure_partitions(db)
         event_trigger, told = await _follow_ddl(db)
         lines += told
-        if all_tables:
-            await db.execute("UPDATE hotrollback.meta SET all_tables = true WHERE NOT all_tables")
+        if all_tables is not None:
+            await db.execute("UPDATE hotrollback.meta SET all_tables = $1", all_tables)
         await db.execute(_KEEP_NAMES)
         done, left = await attach(db, await needs(db), lock_timeout_ms=lock_timeout_ms)
         await sweep(db)

@@ -40,6 +40,9 @@ GIVEN: Final = (
 # A row without its images: the log was full when it was written, and a gap says so.
 NOT_KEPT: Final = "-"
 
+# In the text of a statement that records its rows itself, so that their triggers need not
+# (unrecorded_v1 in 0005_triggers.sql); in no other text of ours.
+RECORDS_ITSELF: Final = "hotrollback_w"
 CAPTURE_TRIGGER: Final = "hotrollback_capture"
 TRUNCATE_TRIGGER: Final = "hotrollback_truncate"
 TABLE_TRIGGERS: Final = (CAPTURE_TRIGGER, TRUNCATE_TRIGGER)

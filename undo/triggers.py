@@ -1,6 +1,6 @@
 """Capture triggers: which tables need one and why, and attaching them, table by table.
 
-What a capture function looks like is said in 0004_triggers.sql, since an event trigger makes them
+What a capture function looks like is said in 0005_triggers.sql, since an event trigger makes them
 too. A trigger is put on every table that holds rows, never on a partitioned parent: a clone of the
 parent's would collide, when a table with a trigger of its own is attached as a partition, and the
 client's ALTER TABLE would fail.
@@ -15,7 +15,7 @@ from undo.log import CAPTURE_TRIGGER, TABLE_TRIGGERS
 
 # Words of needs_v1 -> what they mean to whoever reads the report.
 WHY: Final = {
-    "all_tables": "every table was asked for",
+    "all_tables": "every table has one",
     "no_old": "before PostgreSQL 18 an UPDATE cannot be recorded by rewriting",
     "row_security": "row-level security",
     "rules": "rules",

@@ -89,9 +89,11 @@ def before(plan: Plan) -> tuple[Own, ...]:
 def after(plan: Plan) -> tuple[Own, ...]:
     own: list[Own] = []
     refuse = _bool(plan.refuse)
-    if plan.how is How.TRIGGER and plan.relation is not None:
-        missing = Reason.TRIGGER_MISSING.value.encode()
-        values = (_array(plan.relation.heaps), missing, refuse)
+    heaps = plan.relids or (plan.relation.heaps if plan.relation is not None else ())
+    if plan.how is How.TRIGGER and heaps:
+        truncate = plan.reason is Reason.TRUNCATE
+        word = Reason.TRUNCATE if truncate else Reason.TRIGGER_MISSING
+        values = (_array(heaps), word.value.encode(), refuse)
         own.append(Own(_VERIFY, values, refuses=plan.refuse))
     if plan.how is How.WATCH or plan.watch:
         own.append(Own(_CHECK, (_word(plan), refuse), refuses=plan.refuse))

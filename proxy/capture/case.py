@@ -4,6 +4,7 @@ rewritten, where that is so. Not: what is done with it then (choose).
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Final
 
 from proxy.capture.plan import How, Plan, Reason
 from proxy.catalog import capabilities
@@ -11,6 +12,10 @@ from proxy.catalog.cache import Known
 from proxy.catalog.relation import Name, Relation
 from proxy.sql.kinds import Kind
 from proxy.sql.statement import Statement
+from undo.log import RECORDS_ITSELF
+
+# Bytes of a text that are not looked at for every row.
+_LONG: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +48,26 @@ class Case:
         late = relation is not None and relation.deferred
         return Plan(How.WATCH, self.fingerprint, reason, relation, late=late)
 
+    def trigger(self, reason: Reason, relation: Relation, *, elsewhere: bool) -> Plan:
+        """`elsewhere`: it may write other relations, too. A text that looks like one that records
+        itself is compared, since triggers let it pass."""
+        watch = elsewhere or RECORDS_ITSELF.encode() in self.text
+        return Plan(
+            How.TRIGGER, self.fingerprint, reason, relation, watch=watch, late=relation.deferred
+        )
+
 
 def reads_text(statement: Statement) -> bool:
     """Whether the text of the client's message is data to it."""
     return "current_query" in statement.calls
+
+
+def by_trigger(case: Case, relation: Relation, *, calls: bool) -> bool:
+    """Whether its capture trigger should record a statement that could be rewritten: a trigger lets
+    pass all that a rewritten statement writes, also by the functions that it calls; and looks at
+    its text for each row."""
+    statement = case.statement
+    return calls or relation.volatile or statement.end - statement.start > _LONG
 
 
 def why_not(case: Case, relation: Relation) -> Reason | None:

@@ -8,7 +8,7 @@ wrote with what was recorded: truthful before it is complete.
 from collections.abc import Callable, Collection
 from typing import Final
 
-from proxy.capture.case import Case, Need, reads_text, why_not
+from proxy.capture.case import Case, Need, by_trigger, reads_text, why_not
 from proxy.capture.plan import PASS, How, Plan, Reason
 from proxy.capture.rows import row_names
 from proxy.capture.templates import Logged, template
@@ -113,20 +113,13 @@ def _row_writer(case: Case) -> Plan | Need:
         return _writing_with(case, relation, calls=calls)
     if relation.temporary:
         return case.watch(Reason.FUNCTION) if calls or relation.triggers else PASS
-    if relation.captured:
-        elsewhere = calls or relation.writes_elsewhere
-        return Plan(
-            How.TRIGGER,
-            case.fingerprint,
-            _elsewhere(relation),
-            relation,
-            watch=elsewhere,
-            late=relation.deferred,
-        )
+    elsewhere = calls or relation.writes_elsewhere
     reason = why_not(case, relation)
+    if relation.captured and (reason is not None or by_trigger(case, relation, calls=calls)):
+        return case.trigger(_elsewhere(relation), relation, elsewhere=elsewhere)
     if reason is not None:
         return case.watch(reason, relation)
-    return _rewrite(case, relation, watch=calls or relation.writes_elsewhere)
+    return _rewrite(case, relation, watch=elsewhere)
 
 
 def _elsewhere(relation: Relation) -> Reason:
@@ -149,8 +142,9 @@ def _rewrite(case: Case, relation: Relation, *, watch: bool) -> Plan | Need:
     edits = template(logged, case.known, case.fingerprint)
     reason = _elsewhere(relation)
     return Plan(
-        How.REWRITE, case.fingerprint, reason, relation, edits, watch, late=relation.deferred
-    )
+        How.REWRITE, case.fingerprint, reason, relation, edits, watch, late=relation.deferred,
+        captured=relation.captured,
+    )  # fmt: skip
 
 
 def _logged(case: Case, relation: Relation) -> Logged | Plan | Need:
@@ -181,28 +175,27 @@ def _writing_with(case: Case, main: Relation | None, *, calls: bool) -> Plan | N
     items = with_items(case)
     if not isinstance(items, Items):
         return items
-    watch = calls or items.watch
+    relations = (*items.relations, *((main,) if main is not None else ()))
+    captured = all(relation.captured or relation.temporary for relation in relations)
+    relation = main if main is not None else relations[0]
+    if captured and any(by_trigger(case, each, calls=calls) for each in relations):
+        return case.watch(Reason.WRITABLE_CTE, relation)
     edits = items.edits
-    late = items.late
-    if main is not None:
-        late = late or main.deferred
-        if main.temporary or main.captured:
-            watch = True
-        else:
-            reason = why_not(case, main)
-            if reason is not None:
-                return case.watch(reason, main)
-            own = _logged(case, main)
-            if not isinstance(own, Logged):
-                return own
-            edits += template(own, case.known, case.fingerprint)
-            watch = watch or main.writes_elsewhere
-    relation = main if main is not None else items.relation
+    if main is not None and not main.temporary:
+        reason = why_not(case, main)
+        if reason is not None:
+            return case.watch(reason, main)
+        own = _logged(case, main)
+        if not isinstance(own, Logged):
+            return own
+        edits += template(own, case.known, case.fingerprint)
     if not edits:
         return case.watch(Reason.WRITABLE_CTE, relation)
     return Plan(
-        How.REWRITE, case.fingerprint, Reason.WRITABLE_CTE, relation, edits, watch, late=late
-    )
+        How.REWRITE, case.fingerprint, Reason.WRITABLE_CTE, relation, edits,
+        watch=calls or any(each.temporary or each.writes_elsewhere for each in relations),
+        late=any(each.deferred for each in relations), captured=captured,
+    )  # fmt: skip
 
 
 def _ddl(case: Case) -> Plan | Need:
@@ -241,7 +234,9 @@ def _truncate(case: Case) -> Plan | Need:
     relids = {oid for table in tables or () for oid in table.heaps}
     if "cascade" in case.statement.idents:
         relids.update(oid for table in tables or () for oid in table.referrers)
-    return Plan(How.NOTE, case.fingerprint, Reason.TRUNCATE, relids=tuple(sorted(relids)))
+    captured = tables is not None and all(table.captured for table in tables)
+    how = How.TRIGGER if captured else How.NOTE
+    return Plan(how, case.fingerprint, Reason.TRUNCATE, relids=tuple(sorted(relids)))
 
 
 def _copy(case: Case) -> Plan | Need:
@@ -250,6 +245,8 @@ def _copy(case: Case) -> Plan | Need:
         return relation
     if relation is not None and relation.temporary and not relation.writes_elsewhere:
         return PASS
+    if relation is not None and relation.captured and relation.kind in "rp":
+        return case.trigger(Reason.COPY, relation, elsewhere=relation.writes_elsewhere)
     return case.watch(Reason.COPY, relation)
 
 

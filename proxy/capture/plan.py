@@ -68,10 +68,20 @@ class Plan:
     late: bool = False  # and once more when the transaction commits
     relids: tuple[int, ...] = ()  # NOTE, ANNOUNCE: the tables that it is about
     refuse: bool = False  # what the comparison finds is an error
+    captured: bool = False  # REWRITE: sent as it is, triggers would record it
 
     def in_transaction(self) -> "Plan":
         """The same where a transaction is open, in which nothing can be committed before it."""
         return replace(self, how=How.NOTE)
+
+    def beside(self) -> "Plan":
+        """The same in a message of which something is not rewritten: a capture trigger looks at the
+        whole of it. So what is captured is left to the triggers, and what is theirs is compared."""
+        if self.how is How.TRIGGER and self.reason is not Reason.TRUNCATE:
+            return replace(self, watch=True)
+        if self.how is How.REWRITE and self.captured:
+            return replace(self, how=How.WATCH, edits=())
+        return self
 
     def without_log(self) -> "Plan":
         return replace(self, reason=Reason.LOG_UNAVAILABLE)

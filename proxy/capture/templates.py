@@ -20,7 +20,9 @@ from proxy.sql.kinds import Kind
 from proxy.sql.splice import Edit
 from proxy.sql.statement import Statement, Writer
 from undo.image import Column, image, image_or_null, key_hash, quote_ident
+from undo.log import RECORDS_ITSELF
 
+_ROWS: Final = RECORDS_ITSELF.encode()
 _OURS = ("relid", "moved", "old_tid", "new_tid", "before", "after", "key")
 _TARGETS = "relid, new_relid, op, old_tid, new_tid, key, fingerprint, before, after"
 
@@ -40,14 +42,14 @@ class Logged:
 def template(logged: Logged, known: Known, fingerprint: int) -> tuple[Edit, ...]:
     statement = logged.statement
     begin = b", " if statement.with_span is not None else b"WITH "
-    begin += _head(logged, b"hotrollback_w")
-    log = _log(statement, known, fingerprint, "hotrollback_w")
+    begin += _head(logged, _ROWS)
+    log = _log(statement, known, fingerprint, RECORDS_ITSELF)
     end = statement.end
     head = Edit(statement.body_start, statement.body_start, begin, _WHY)
     images = _images_edit(logged, known)
     if statement.returning is None:
         return head, images, Edit(end, end, b") " + log, _WHY)
-    tail = b"), hotrollback_l AS (" + log + b") " + _clients_columns(logged, b"hotrollback_w")
+    tail = b"), hotrollback_l AS (" + log + b") " + _clients_columns(logged, _ROWS)
     return head, images, Edit(end, end, tail, _WHY)
 
 
@@ -60,7 +62,7 @@ def item_template(
     `hotrollback_w1 (..) AS (..), hotrollback_l1 AS (INSERT ..), <its name> AS (SELECT ..)`
     """
     end = logged.statement.end
-    name = b"hotrollback_w%d" % number
+    name = b"%s%d" % (_ROWS, number)
     log = _log(logged.statement, known, fingerprint, name.decode())
     moved = text[writer.start : writer.body]
     tail = b"), hotrollback_l%d AS (" % number + log + b"), "

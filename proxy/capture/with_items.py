@@ -14,13 +14,10 @@ from undo.image import Column
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """`edits` for those that are rewritten; the others are recorded by triggers, or nobody's
-    concern, and compared."""
+    """Temporary tables are nobody's concern: there are no `edits` for them."""
 
     edits: tuple[Edit, ...]
-    relation: Relation  # of the first
-    watch: bool
-    late: bool
+    relations: tuple[Relation, ...]
 
 
 def with_items(case: Case) -> Items | Plan | Need:
@@ -34,18 +31,14 @@ def with_items(case: Case) -> Items | Plan | Need:
     if not isinstance(relations, list):
         return relations
     edits: list[Edit] = []
-    watch = False
     for number, (writer, relation) in enumerate(zip(writers, relations, strict=True), 1):
-        if relation.temporary or relation.captured:
-            watch = True
+        if relation.temporary:
             continue
         logged = _logged(case, writer, relation)
         if not isinstance(logged, Logged):
             return logged
-        watch = watch or relation.writes_elsewhere
         edits += item_template(logged, writer, case.text, case.known, case.fingerprint, number)
-    late = any(relation.deferred for relation in relations)
-    return Items(tuple(edits), relations[0], watch, late)
+    return Items(tuple(edits), tuple(relations))
 
 
 def _relations(case: Case) -> list[Relation] | Plan | Need:

@@ -58,6 +58,8 @@ def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | N
         if statement.kind.group is Group.CURSOR:
             effects.sent(session, statement)
         settled = settled and not effects.unsettles(session, statement)
+    if len(plans) > 1 and any(chosen.how in _AROUND for chosen in plans):
+        plans = [chosen.beside() for chosen in plans]
     for statement, chosen in zip(statements, plans, strict=True):
         effects.sent(session, statement)
         session.count(chosen)

@@ -68,12 +68,56 @@ def test_what_would_be_seen_or_inexact_is_watched(text, facts, reason):
     assert (chosen.how, chosen.reason) == (How.WATCH, reason)
 
 
-@pytest.mark.parametrize("facts", [{}, {"rules": True}, {"row_security": True}, {"triggers": True}])
+CAPTURED = replace(PLAIN, uncaptured=0)
+LONG = " where v <> '" + "x" * 10_000 + "'"
+
+
+@pytest.mark.parametrize("facts", [{}, {"triggers": True}, {"cascades_uncaptured": 1}])
 @pytest.mark.parametrize("text", [UPDATE, INSERT, DELETE])
-def test_what_a_trigger_records_is_never_rewritten_too(text, facts):
-    chosen = plan(text, replace(PLAIN, uncaptured=0, **facts))
-    assert chosen.how is How.TRIGGER
-    assert chosen.watch is bool(facts.get("triggers") or facts.get("rules"))
+def test_what_can_be_rewritten_is_also_where_a_trigger_stands(text, facts):
+    """It lets pass what records itself; beside what does not, it has to record it."""
+    chosen = plan(text, replace(CAPTURED, **facts))
+    assert (chosen.how, chosen.watch) == (How.REWRITE, bool(facts))
+    beside = chosen.beside()
+    assert (beside.how, beside.edits, beside.relation) == (How.WATCH, (), chosen.relation)
+
+
+def test_what_no_trigger_records_stays_rewritten_beside_others():
+    assert plan(UPDATE).beside() == plan(UPDATE)
+
+
+def test_what_a_trigger_records_is_compared_beside_others():
+    """They may record themselves, and the trigger lets pass what stands in one message with them."""
+    assert plan("copy t from stdin", CAPTURED).beside().watch
+    assert not plan("truncate t", CAPTURED).beside().watch
+
+
+@pytest.mark.parametrize(
+    ("text", "facts", "watch"),
+    [
+        (UPDATE, {"rules": True}, True),
+        (INSERT, {"row_security": True}, False),
+        (DELETE, {"volatile": True}, True),
+        (UPDATE + " where writes()", {}, True),
+        (UPDATE + LONG, {}, False),
+        (UPDATE + LONG + " /* hotrollback_w */", {}, True),
+        ("copy t from stdin", {}, False),
+        ("copy t from '/hotrollback_w'", {}, True),
+        ("copy t from stdin", {"triggers": True}, True),
+        ("truncate t", {}, False),
+    ],
+)
+def test_what_a_trigger_records(text, facts, watch):
+    chosen = plan(text, replace(CAPTURED, **facts))
+    assert (chosen.how, chosen.watch, chosen.edits) == (How.TRIGGER, watch, ())
+
+
+@pytest.mark.parametrize("more", [", writes()", ", (select '" + "x" * 10_000 + "')"])
+def test_items_of_a_with_are_left_to_triggers_that_would_let_others_pass(more):
+    text = "with d as (delete from t returning id) select *{} from d"
+    assert plan(text.format(""), CAPTURED).how is How.REWRITE
+    assert plan(text.format(more), CAPTURED).how is How.WATCH
+    assert plan(text.format(more)).how is How.REWRITE
 
 
 @pytest.mark.parametrize(

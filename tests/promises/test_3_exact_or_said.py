@@ -75,7 +75,7 @@ def detach(database):
 @pytest.fixture
 def bare(database18):
     """No capture trigger is attached but where a view needs it."""
-    asyncio.run(installed(database18))
+    asyncio.run(installed(database18, all_tables=False))
     database18.psql(TABLES)
     database18.psql("alter table t owner to app; alter table other owner to app")
     detach(database18)
@@ -256,8 +256,8 @@ def test_a_trigger_attached_meanwhile_is_noticed(bare):
     found = bare.database.psql(
         "select stale, count(*) from hotrollback.change group by xid, stale order by min(lsn)"
     )
-    # In between it is recorded by both; what the proxy records says that it knew too little.
-    assert sorted(found, key=str) == sorted([(None, 1), (True, 1), (None, 1), (None, 1)], key=str)
+    # It lets pass what records itself, which in between says that it knew too little.
+    assert found == [(None, 1), (True, 1), (None, 1)]
     assert bare.gaps() == []
 
 
@@ -268,15 +268,17 @@ def test_a_trigger_that_does_not_fire_is_noticed(bare, level, do):
     bare.database.psql("select hotrollback.attach_v1('t'::regclass)")
     bare.database.psql("alter event trigger hotrollback_ddl disable")
     replica = "set session_replication_role = replica"
+    delete = "delete from t where v = '" + "x" * 9000 + "' or id = "  # not rewritten: too long
     with bare.connect("postgres") as client:
         client.execute(replica if "enable" in do else "select 1")
-        client.execute("delete from t where id = 1", prepare=True)
+        client.execute(delete + "1", prepare=True)
         client.execute(f"begin isolation level {level}")
         client.execute("select 1 from other")
         bare.database.psql(f"alter table t {do}")
-        client.execute("delete from t where id = 2", prepare=True)
+        client.execute(delete + "2", prepare=True)
+        client.execute("delete from t where id = 3", prepare=True)
         client.execute("commit")
-    assert [row[2]["id"] for row in bare.changes()] == [1]
+    assert [row[2]["id"] for row in bare.changes()] == [1, 3]
     assert bare.gaps() == [("trigger_missing", "t")]
 
 

@@ -294,7 +294,7 @@ async def test_a_role_that_may_not_do_what_was_recorded(ground: Ground) -> None:
     await ground.write(
         "UPDATE t SET v = 'bad' WHERE id = 1; DELETE FROM t WHERE id = 2", user="app"
     )
-    await ground.db.execute("REVOKE DELETE ON t FROM app")
+    await ground.db.execute("REVOKE DELETE, TRUNCATE ON t FROM app")
     report = await ground.undo()
     assert [(c.key, c.kind) for c in report.conflicts] == [("id=2", Kind.PRIVILEGE)]
     request = UndoRequest(Selection(tag="bad"), trust_log=True)

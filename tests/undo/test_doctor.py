@@ -128,7 +128,7 @@ async def test_operator_with_the_script(
         'attached the capture trigger of "Shop".fresh',
         'renewed the capture trigger of "Shop".orders',
     }
-    assert {how for _, how, _ in await capture_state(operator)} == {"trigger"}
+    assert all("trigger" in how for _, how, _ in await capture_state(operator))
     assert (await uninstall(operator))[-1] == "dropped schema hotrollback"
 
 
@@ -165,7 +165,7 @@ async def test_superuser_helps_once(
     owner = await connect(roles[1].strip('"'))
     await owner.execute("""CREATE TABLE "Shop".fresh (id integer)""")
     state = {relation: how for relation, how, _ in await capture_state(operator)}
-    assert state['"Shop".fresh'] == "trigger"
+    assert "trigger" in state['"Shop".fresh']
     assert await operator.fetchval("SELECT count(*) FROM hotrollback.gap") == 0
     await db.execute("CREATE TABLE public.strange (id integer)")
     gap = await operator.fetchrow("SELECT reason, statement FROM hotrollback.gap")
@@ -253,4 +253,4 @@ async def test_subscription(db: asyncpg.Connection) -> None:
     )
     found_ = await found(db, "subscription")
     await db.execute("ALTER SUBSCRIPTION s SET (slot_name = NONE); DROP SUBSCRIPTION s")
-    assert [(f.level, f.remedy) for f in found_] == [("warn", "install --all-tables")]
+    assert [(f.level, f.remedy) for f in found_] == [("warn", "hotrollback install")]

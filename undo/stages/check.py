@@ -124,7 +124,8 @@ SELECT d.role::pg_catalog.int8, d.relid::pg_catalog.int8, d.op,
     OR NOT EXISTS (
        SELECT FROM door o
         WHERE o.relid = d.relid
-          AND CASE d.op WHEN 'D' THEN pg_catalog.has_table_privilege(d.role, o.oid, 'DELETE')
+          AND CASE d.op WHEN 'D' THEN
+                        pg_catalog.has_table_privilege(d.role, o.oid, 'DELETE, TRUNCATE')
                    WHEN 'U' THEN pg_catalog.has_any_column_privilege(d.role, o.oid, 'UPDATE')
                    ELSE pg_catalog.has_any_column_privilege(d.role, o.oid, 'INSERT') END)
 """

@@ -169,9 +169,11 @@ async def _shape(
 
 async def _typed(db: Database, rows: Rows, parts: Partitions) -> None:
     number = next(_serial)
-    rows.want = await _images(db, rows, parts, f"hotrollback_w{number}", "first", "before", "IU")
-    rows.ours = await _images(db, rows, parts, f"hotrollback_o{number}", "last", "after", "UD")
-    rows.now = f"pg_temp.hotrollback_n{number}"
+    rows.want = await _images(
+        db, rows, parts, f"hotrollback_before{number}", "first", "before", "IU"
+    )
+    rows.ours = await _images(db, rows, parts, f"hotrollback_after{number}", "last", "after", "UD")
+    rows.now = f"pg_temp.hotrollback_now{number}"
 
 
 async def _images(

@@ -1,6 +1,6 @@
 -- Capture triggers: what they run, and which tables need one.
 
-ALTER TABLE hotrollback.meta ADD COLUMN all_tables boolean NOT NULL DEFAULT false;
+ALTER TABLE hotrollback.meta ADD COLUMN all_tables boolean NOT NULL DEFAULT true;
 
 -- Under a publication FOR ALL TABLES a DELETE needs to tell the rows apart.
 ALTER TABLE hotrollback.gap REPLICA IDENTITY FULL;
@@ -134,20 +134,6 @@ BEGIN
                   old_key, new_key, before, after, columns, types, guard);
 END $$;
 
--- TRUNCATE of a table that has a capture trigger, wherever it comes from: its rows are not looked at.
-CREATE FUNCTION hotrollback.on_truncate_v1() RETURNS trigger
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
-    AS $$
-BEGIN
-    IF NOT has_schema_privilege('hotrollback', 'USAGE') THEN -- as in capture_body_v1
-        RETURN NULL;
-    END IF;
-    INSERT INTO hotrollback.gap (fingerprint, relid, reason)
-    SELECT nullif(current_setting('hotrollback.statement', true), '')::bigint, TG_RELID, 'truncate'
-     WHERE NOT hotrollback.noted_v1(TG_RELID, 'truncate');
-    RETURN NULL;
-END $$;
-
 -- On a partition of a log that is full (max_log_size): who wrote where is kept, images are not, and
 -- that is a gap. The row stays, because the client's row count is the log's.
 CREATE FUNCTION hotrollback.on_full_v1() RETURNS trigger
@@ -168,6 +154,17 @@ BEGIN
     NEW.after := NULL;
     RETURN NEW;
 END $$;
+
+-- When a row is a capture trigger's to record: unless the statement that writes it is one that the
+-- proxy has made and that records its rows itself, which its text tells. What that statement's
+-- triggers and foreign keys write is the trigger's in any case. It is looked at for each row, so
+-- that the proxy leaves long texts as they are.
+CREATE FUNCTION hotrollback.unrecorded_v1() RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
+    AS $$
+    SELECT 'pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 0 OR pg_catalog.strpos('
+           'COALESCE(pg_catalog.current_query(), ''''), ''hotrollback_w'') OPERATOR(pg_catalog.=) 0'
+$$;
 
 -- Sees to it that the table records every row written, and up to date; says what it had to do, or
 -- null. What is in order is not touched, so that it takes no lock.
@@ -208,7 +205,8 @@ BEGIN
         SELECT m.name, format('CREATE TRIGGER %s %s ON %s %s EXECUTE FUNCTION hotrollback.%I()',
                               m.name, m.event, target, m.each, m.function) AS make,
                t.tgenabled
-          FROM (VALUES ('hotrollback_capture', 'AFTER INSERT OR UPDATE OR DELETE', 'FOR EACH ROW', name),
+          FROM (VALUES ('hotrollback_capture', 'AFTER INSERT OR UPDATE OR DELETE',
+                        'FOR EACH ROW WHEN (' || hotrollback.unrecorded_v1() || ')', name),
                        ('hotrollback_truncate', 'BEFORE TRUNCATE', '', 'on_truncate_v1')
                ) AS m(name, event, each, function)
           LEFT JOIN pg_trigger t ON t.tgrelid = relation AND t.tgname = m.name
