@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Session", bytes, int, int], bytes | None]
 
+# Of these the client has sent no message that is acknowledged.
+_UNASKED: Final = frozenset((Action.SWALLOW, Action.SIMPLE))
 # Messages of which a long one is forwarded before its end has come.
 _STREAMED: Final = frozenset(b"DdVEN")
 _SAID: Final = frozenset(b"EN")
@@ -92,7 +94,7 @@ def _acknowledged(session: "Session", _buf: bytes, _pos: int, _end: int) -> byte
     if slot is None:
         return None
     _popped(session, slot)
-    return b"" if slot.action is Action.SWALLOW else None
+    return b"" if slot.action in _UNASKED else None
 
 
 def _described(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
@@ -112,7 +114,10 @@ def _described(session: "Session", buf: bytes, pos: int, end: int) -> bytes | No
             return b""
         if slot.parts is not None:
             slot.described = True
-    return b"" if action is Action.SWALLOW else None
+    if action is Action.SIMPLE and buf[pos] == ord("T"):
+        # What writes is run whole before the answer to a simple query says so much.
+        session.outstanding.queue[0].held = buf[pos:end]
+    return b"" if action in _UNASKED else None
 
 
 def _parameters(session: "Session", _buf: bytes, _pos: int, _end: int) -> bytes | None:
@@ -120,10 +125,19 @@ def _parameters(session: "Session", _buf: bytes, _pos: int, _end: int) -> bytes 
     return b"" if slot is not None and slot.action is Action.SWALLOW else None
 
 
+def before_row(slot: Slot | None) -> bytes:
+    """The RowDescription that has waited for the first row."""
+    if slot is None or slot.action is not Action.SIMPLE:
+        return b""
+    described, slot.held = slot.held, b""
+    return described
+
+
 def _row(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
     slot = session.head
     if slot is None or (slot.parts is None and slot.action is not Action.SWALLOW):
-        return None
+        described = before_row(slot)
+        return described + buf[pos:end] if described else None
     if _action(slot) is not Action.SWALLOW:
         return None
     if slot.asked is not None:
@@ -147,6 +161,10 @@ def _completed(session: "Session", buf: bytes, pos: int, end: int) -> bytes | No
     if slot is session.copy_slot:
         session.copy_answered(Copying.NOT)
     _popped(session, slot)
+    if slot.action is Action.SIMPLE:
+        # It is told when the commit has succeeded.
+        next(later for later in queue if later.kind == SYNC).held = buf[pos:end]
+        return before_row(slot)
     if slot.action is Action.SWALLOW:
         return b""
     if slot.action is Action.REPAIR and buf[pos] == ord("C"):
@@ -209,9 +227,10 @@ def _failed(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
         out = _question_failed(session, slot.asked, fields)
     else:
         out = repair.error(session, slot, fields)
-    if slot.held:
-        slot.held = b""
+    slot.held = b""
     skipping, over = session.outstanding.after_error()
+    if session.head is not None:
+        session.head.held = b""
     session.skipping = session.skipping or skipping
     for asked in over:
         finish(asked)

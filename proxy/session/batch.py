@@ -7,7 +7,6 @@ stays one implicit transaction; `Part`s say whose answer is whose.
 from typing import TYPE_CHECKING, Final
 
 from proxy.capture import around
-from proxy.capture.case import reads_text
 from proxy.capture.choose import may_write
 from proxy.capture.plan import How, Plan, Reason
 from proxy.catalog.capabilities import pipeline_lasts
@@ -87,15 +86,20 @@ def _send(
     session: "Session", original: bytes, statements: tuple[Statement, ...], plans: list[Plan]
 ) -> list[bytes] | None:
     queue = session.outstanding.queue
-    bound = session.bound
-    piped = session.executed and pipeline_lasts(session.login.version)
-    opened = session.in_block or bound
+    executed = session.executed
+    piped = executed and pipeline_lasts(session.login.version)
+    opened = session.in_block or session.bound
     session.simple_sent()
     if all(chosen.how is How.PASS for chosen in plans):
         queue.append(PLAIN[QUERY])
         return None
-    if any(map(reads_text, statements)) and not any(map(_refuses, plans)):
-        return untouched.send(session, original, plans, piped=bound and not session.in_block)
+    only = plans[0] if len(plans) == 1 else None
+    if piped and only is not None and only.how in _AROUND and not only.refuse:
+        return _in_pipeline(session, original, only)
+    if only is not None and not executed and untouched.fits(session, statements[0], only):
+        return untouched.within(session, original, statements[0], only)
+    if any(map(untouched.needed, statements, plans)) and not any(map(_refuses, plans)):
+        return untouched.send(session, original, plans, piped=executed)
     edits: list[Edit] = []
     parts: list[Part] = []
     gap = None
@@ -105,12 +109,10 @@ def _send(
                 return untouched.behind(session, [around.note(chosen)], original, piped=False)
             chosen = chosen.in_transaction()  # noqa: PLW2901
         cursor = statement.kind.group is Group.CURSOR
-        if chosen.how is How.NOTE and len(statements) == 1 and (bound or cursor):
+        if chosen.how is How.NOTE and len(statements) == 1 and (executed or cursor):
             # A text of two statements would end the transaction of the pipeline before it, and a
             # cursor's shows in pg_cursors.
-            return untouched.behind(session, [around.note(chosen)], original, piped=bound)
-        if piped and len(statements) == 1 and chosen.how in _AROUND and not chosen.refuse:
-            return _in_pipeline(session, original, chosen)
+            return untouched.behind(session, [around.note(chosen)], original, piped=executed)
         if chosen.how is not How.PASS:
             gap = chosen
         _surround(statement, chosen, edits, parts)

@@ -20,6 +20,7 @@ class Action(Enum):
     FORWARD = auto()
     SWALLOW = auto()
     REPAIR = auto()  # forwarded, with the command tag put right
+    SIMPLE = auto()  # forwarded, as far as the answer to a simple query has it, and when it has it
 
 
 class Copying(Enum):

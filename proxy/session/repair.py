@@ -57,7 +57,7 @@ def error(session: "Session", slot: Slot, fields: Fields) -> bytes | None:
     ours = (part or slot).action is Action.SWALLOW
     if ours and found.get(b"C", b"")[:2] == _REFUSALS:
         return encode.fields(b"E", [(name, value) for name, value in fields if name not in b"WP"])
-    sent = slot.sent
+    sent = slot.sent if slot.kind == QUERY else None
     back = sent.back if sent is not None else slot.back
     if back is None and not ours:
         return None
@@ -74,12 +74,14 @@ def error(session: "Session", slot: Slot, fields: Fields) -> bytes | None:
             sent = slot.sent = replace(sent, gap=sent.gap.without_log())
     elif changed:
         session.knowledge.forget()
-    if sent is not None and slot.kind == QUERY:
+    if sent is not None:
         lost = changed or (position is not None and mapped is None)
         lost = lost or found.get(b"C", b"") in _ALONE
         if _ask_again(session, slot, sent, log=log, lost=lost, unread=grammar):
             slot.resend = True
             return b""
+    elif log and ours and _sent_again(session):
+        return b""
     if log or changed:
         fields, mapped = (_unavailable(found) if log else _CHANGED), None
     if slot.renamed is not None:
@@ -173,3 +175,16 @@ def _ask_again(
     if not sent.idle or (log and session.around.fail):
         return False
     return lost or log
+
+
+def _sent_again(session: "Session") -> bool:
+    """Whether the client's simple query will follow, of which nothing has been run because ours
+    before it failed."""
+    last = session.outstanding.queue[-1]
+    sent = last.sent
+    unrun = any(slot.action is Action.SIMPLE for slot in session.outstanding.queue)
+    if sent is None or not unrun or not sent.idle or session.around.fail:
+        return False
+    last.sent = replace(sent, gap=sent.gap.without_log() if sent.gap is not None else None)
+    last.resend = True
+    return True

@@ -27,6 +27,7 @@ UNSAFE_ENCODINGS: Final = frozenset((
 # A log that failed is not tried again for so many generations of knowledge.
 _MISTRUST: Final = 5
 _SYNC: Final = ord("S")
+_ROW: Final = ord("D")
 _IDLE: Final = ord("I")
 _BLOCK: Final = ord("T")
 
@@ -208,6 +209,9 @@ class Session(Memory):
                 if swallowed:
                     self.to_client.append(buf[run:pos])
                     run = size
+                elif kind == _ROW:
+                    self.to_client += [buf[run:pos], backend.before_row(self.head)]
+                    run = pos
                 self._server_rest = end - size
                 pos = size
                 break

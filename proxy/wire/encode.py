@@ -51,6 +51,10 @@ def describe_statement(name: bytes) -> bytes:
     return message(b"D", b"S" + name + b"\0")
 
 
+def describe_portal(name: bytes) -> bytes:
+    return message(b"D", b"P" + name + b"\0")
+
+
 def execute(portal: bytes = b"", limit: int = 0) -> bytes:
     return message(b"E", portal + b"\0" + _INT(limit))
 

@@ -18,7 +18,7 @@ from raw import (
     parse,
     query,
 )
-from traces import DELETE, FAILS, INSERT, UPDATE, Conversation, Step, by_name, said
+from traces import DELETE, FAILS, INSERT, UPDATE, Beside, Conversation, Step, by_name, said
 
 
 def asked(*texts: str | bytes) -> tuple[Step, ...]:
@@ -95,6 +95,7 @@ CONSTANTS = (
 
 ATOMIC = """CREATE FUNCTION body(x int) RETURNS int BEGIN ATOMIC
   UPDATE t SET n = CASE WHEN id = x THEN 5 ELSE n END; DELETE FROM t WHERE id = 3; SELECT n FROM t WHERE id = x; END"""
+AUDIT = "CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit VALUES (current_query(), TG_OP); RETURN NULL; END $$"
 BODIES = (
     *both("BEGIN ATOMIC", ATOMIC, "SELECT pg_get_functiondef('body'::regproc)", "SELECT body(1)"),
     *both("rules", "CREATE RULE r AS ON DELETE TO child DO ALSO (UPDATE t SET n = 9; INSERT INTO t VALUES (50, 'rule'))",
@@ -109,6 +110,19 @@ BODIES = (
     *both("DO", "DO $x$ BEGIN UPDATE t SET v = 'do'; IF FOUND THEN RAISE NOTICE 'found'; END IF; END $x$", "DO LANGUAGE plpgsql 'BEGIN RAISE EXCEPTION ''no''; END'"),
     *both("the text as data", "UPDATE t SET v = current_query() WHERE id = 1 RETURNING v", "INSERT INTO t VALUES (30, pg_catalog.current_query())", "SELECT current_query(); DELETE FROM t WHERE id = 3", "BEGIN", "UPDATE t SET v = current_query() WHERE id = 1", "COMMIT",
           "DELETE FROM t WHERE v = current_query()", "WITH u AS (UPDATE t SET v = current_query() WHERE id = 2 RETURNING v) SELECT v FROM u", "SELECT loud(1), current_query()"),
+    *both("the text as a trigger's data", "CREATE TABLE audit (q text, d text)", AUDIT, "CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON t FOR EACH ROW EXECUTE FUNCTION audit()",
+          "UPDATE t SET v = 'é' WHERE id = 1 -- ü", "/* a */ DELETE FROM t WHERE id = 2 RETURNING v, loud(id); ", "BEGIN", "INSERT INTO t VALUES (4, 'four', 4) RETURNING *", "UPDATE t SET v = id", "ROLLBACK",
+          "BEGIN", "UPDATE t SET v = 'b'", "SAVEPOINT s", "INSERT INTO t VALUES (1)", "ROLLBACK TO s", "DELETE FROM t WHERE id = 3", "COMMIT",
+          "INSERT INTO t VALUES (1)", "UPDATE t SET v = nix", "UPDATE t SET v = ", "UPDATE t SET v = $1", "INSERT INTO t VALUES (5), (6)", "UPDATE t SET v = 'none' WHERE false", "DELETE FROM t WHERE id = 1 AND 1/0 = 1",
+          r"SET standard_conforming_strings = off", r"UPDATE t SET v = 'a\b' WHERE id = 1", "RESET standard_conforming_strings", "LISTEN told", "WITH n AS (SELECT pg_notify('told', 'x')) UPDATE t SET v = 'n' FROM n WHERE id = 1",
+          "SET CONSTRAINTS ALL DEFERRED", "INSERT INTO child VALUES (1, 99)", "TABLE audit"),
+    said("an event trigger's data", *asked("CREATE TABLE audit (q text, d text)", "CREATE FUNCTION ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF current_user = 'app' THEN INSERT INTO w.audit VALUES (current_query(), TG_TAG); END IF; END $$"),
+         (Beside("CREATE EVENT TRIGGER audit ON ddl_command_end EXECUTE FUNCTION w.ddl()"), ""),
+         *asked("CREATE TABLE made (a int); ", "/* ü */ ALTER TABLE made ADD b text, ADD PRIMARY KEY (a) -- x", "CREATE TABLE made (a int)", "CREATE TABLE made2 AS SELECT 1 AS one, loud(3)", "SELECT 2 AS two INTO made3", "CREATE TABLE made4 AS SELECT $1", "CREATE VIEW vw AS SELECT $1",
+                "CREATE FUNCTION body(int) RETURNS int BEGIN ATOMIC SELECT $1; END", "BEGIN", "DROP TABLE made", "TRUNCATE t CASCADE", "ROLLBACK", "TRUNCATE made2", "DROP TABLE made2, nix", "DROP TABLE IF EXISTS nix", "CREATE TABLE", "CREATE INDEX ON made (b)", "DROP TABLE made3",
+                "COMMENT ON TABLE made IS 'x'", "GRANT SELECT ON made TO PUBLIC", "CREATE MATERIALIZED VIEW mv AS SELECT 1 AS x WITH NO DATA", "REFRESH MATERIALIZED VIEW mv", "ALTER TABLE made RENAME b TO c", "TABLE audit")),
+    said("a trigger's data, in a pipeline", *asked("CREATE TABLE audit (q text, d text)", AUDIT, "CREATE TRIGGER audit AFTER UPDATE ON t EXECUTE FUNCTION audit()"),
+         (parse(UPDATE) + bind() + execute() + query(UPDATE) + query("TABLE audit"), "ZZ"), (parse(UPDATE) + query(UPDATE) + execute() + SYNC, "ZZ"), (parse(UPDATE, "s") + bind(name="s") + query(UPDATE) + bind() + SYNC, "ZZ"), *asked("TABLE audit")),
     said("what was sent is what is seen", *asked("SELECT current_query() /* ü */", "/* a */ SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid() -- b"),
          (extended("SELECT current_query(), $1::text -- é", "x"), "Z"),
          *asked("PREPARE p AS UPDATE t SET n = $1 WHERE id = 1", "SELECT statement FROM pg_prepared_statements"),
