@@ -23,6 +23,7 @@ _log = structlog.get_logger()
 
 # A client whose messages wait for an answer of ours is not read beyond this.
 HELD_LIMIT: Final = 1 << 20
+_NO_ENTRY: Final = b"\0C28000\0"
 # What a server that does not read may still take before it is cut off from a client that is gone.
 _LAST_BYTES: Final = 5.0  # seconds
 
@@ -40,6 +41,7 @@ class Link(asyncio.Protocol):
         self._key = b""  # for cancel requests of our own
         self._timeout: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._other: upstream.Route | None = None  # tried if the server refuses to begin
         self._finding: asyncio.Task[None] | None = None  # what the startup wants to know
         self._server_full = False
         self._client_held = False  # it is not read
@@ -112,7 +114,8 @@ class Link(asyncio.Protocol):
         elif isinstance(wants, Connect):
             self._counted = self.door.census.enter()
             if self._counted:
-                self._connecting = self.door.loop.create_task(self._connect(startup))
+                connecting = self._connect(startup, self.door.route())
+                self._connecting = self.door.loop.create_task(connecting)
             else:
                 _log.warning("too_many_clients", client=self.address)
                 startup.fail("53300", "sorry, too many clients already")
@@ -142,17 +145,34 @@ class Link(asyncio.Protocol):
 
         secured.accept(wants.hello, then)
 
-    async def _connect(self, startup: Startup) -> None:
+    async def _connect(self, startup: Startup, route: upstream.Route, refusal: bytes = b"") -> None:
+        """`refusal`: what the server has said to another way; that counts if this one fails."""
         try:
-            startup.server_certificate = await upstream.connect(
-                self.door.route(), self.door.loop, lambda: ServerSide(self)
-            )
+            reached = await upstream.connect(route, self.door.loop, lambda: ServerSide(self))
         except OSError as error:
-            self._unreachable(startup, error)
+            if refusal:
+                startup.refused(refusal)
+            else:
+                self._unreachable(startup, error)
         else:
+            startup.server_certificate, self._other = reached.certificate, reached.other
             if self.server is not None and self.client is not None:
                 startup.connected()
         self._flush_startup(startup)
+
+    def _tries_otherwise(self, startup: Startup, data: bytes) -> bool:
+        """Whether the server has refused to begin, as pg_hba.conf tells it to; by TLS, or without,
+        it might not."""
+        other, self._other = self._other, None
+        server = self.server
+        if other is None or server is None or startup.state is not State.RELAYING:
+            return False
+        if data[:1] != b"E" or _NO_ENTRY not in data:
+            return False
+        self.server = None
+        server.abort()
+        self._connecting = self.door.loop.create_task(self._connect(startup, other, data))
+        return True
 
     async def _find(self, startup: Startup, wanted: Lookup | Derivation) -> None:
         known = self.door.secrets
@@ -249,7 +269,8 @@ class Link(asyncio.Protocol):
         session, startup = self.session, self.startup
         try:
             if startup is not None:
-                self._authenticating(startup, lambda: startup.from_server(data))
+                if not self._tries_otherwise(startup, data):
+                    self._authenticating(startup, lambda: startup.from_server(data))
             elif session is not None:
                 session.from_server(data)
                 self.flush()
@@ -289,7 +310,9 @@ class Link(asyncio.Protocol):
             session.from_client(startup.early)
         self.flush()
 
-    def server_lost(self) -> None:
+    def server_lost(self, transport: asyncio.Transport) -> None:
+        if transport is not self.server:
+            return  # another has taken its place
         self.server = None
         client, session = self.client, self.session
         if client is None or client.is_closing():

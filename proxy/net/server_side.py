@@ -8,13 +8,15 @@ if TYPE_CHECKING:
 
 
 class ServerSide(asyncio.Protocol):
-    __slots__ = ("link",)
+    __slots__ = ("link", "transport")
 
     def __init__(self, link: "Link") -> None:
         self.link = link
+        self.transport: asyncio.Transport | None = None  # none where TLS did not come about
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.link.server_made(cast(asyncio.Transport, transport))
+        self.transport = made = cast(asyncio.Transport, transport)
+        self.link.server_made(made)
 
     def data_received(self, data: bytes) -> None:
         self.link.from_server(data)
@@ -27,4 +29,5 @@ class ServerSide(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self.link.server_lost()
+        if self.transport is not None:
+            self.link.server_lost(self.transport)

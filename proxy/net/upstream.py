@@ -5,7 +5,7 @@ cancel requests; by TLS where it is wanted. Not: what is said on them.
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from config.upstream import Upstream
@@ -14,7 +14,10 @@ from proxy.net.keepalive import SYSTEMS, KeepAlive
 from proxy.net.tls import Secured
 from proxy.wire import encode
 
-_OPTIONAL: Final = frozenset({"allow", "prefer"})  # of sslmode: a server without TLS will do
+# Of sslmode: a server without TLS will do.
+_CLEAR_FIRST: Final = "allow"
+_TLS_FIRST: Final = "prefer"
+_OPTIONAL: Final = frozenset({_CLEAR_FIRST, _TLS_FIRST})
 _ENDED: Final = "the server closed the connection before it said whether it has TLS"
 
 
@@ -27,20 +30,50 @@ class Route:
     keepalive: KeepAlive = SYSTEMS
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """`other`: how else it may be tried, as libpq does it, if the server refuses to begin."""
+
+    certificate: bytes | None = None  # the server's in DER; None: in clear
+    other: Route | None = None
+
+
+class NoHandshakeError(ConnectionError):
+    """TLS was agreed upon and did not come about."""
+
+
 async def connect(
     route: Route, loop: asyncio.AbstractEventLoop, make: Callable[[], asyncio.Protocol]
-) -> bytes | None:
-    """The server's certificate in DER; None: in clear. Raises OSError."""
-    to = route.to
+) -> Reached:
+    """Raises OSError."""
+    to, side = route.to, route.side
     if to.socket is not None:
         await loop.create_unix_connection(make, to.socket)
-        return None
-    if route.side is None:
+        return Reached()
+    if side is None or to.sslmode == _CLEAR_FIRST:
         transport, _ = await loop.create_connection(make, to.host, to.port)
         _keep_alive(transport, route.keepalive)
-        return None
+        by_tls = replace(route, to=replace(to, sslmode="require"))
+        return Reached(other=by_tls if side is not None else None)
+    in_clear = replace(route, side=None)
+    try:
+        certificate = await _by_tls(route, side, loop, make)
+    except NoHandshakeError:
+        if to.sslmode != _TLS_FIRST:
+            raise
+        return await connect(in_clear, loop, make)
+    left = certificate is not None and to.sslmode == _TLS_FIRST
+    return Reached(certificate, in_clear if left else None)
+
+
+async def _by_tls(
+    route: Route,
+    side: ssl.SSLContext,
+    loop: asyncio.AbstractEventLoop,
+    make: Callable[[], asyncio.Protocol],
+) -> bytes | None:
+    to = route.to
     done: asyncio.Future[bytes | None] = loop.create_future()
-    side = route.side
     transport, _ = await loop.create_connection(
         lambda: _Asking(to, side, make, done), to.host, to.port
     )
@@ -104,7 +137,7 @@ class _Asking(asyncio.Protocol):
 
         def then(error: OSError | None) -> None:
             if error is not None:
-                self._fail(error)
+                self._fail(NoHandshakeError(error.strerror or str(error)))
             elif self._to.direct and secured.alpn != ALPN:
                 self._failed(f"it does not speak {ALPN} by direct TLS")
             else:

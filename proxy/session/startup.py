@@ -210,6 +210,11 @@ class Startup:
         self.state = State.REFUSED if self._refusable else State.RELAYING
         self._passwords()
 
+    def refused(self, message: bytes) -> None:
+        """The server has said why, and closed."""
+        self.to_client.append(message)
+        self.state = State.CLOSED
+
     def fail(self, sqlstate: str, text: str, *, detail: str = "", hint: str = "") -> None:
         self.to_client.append(encode.error("FATAL", sqlstate, text, detail=detail, hint=hint))
         self.state = State.CLOSED

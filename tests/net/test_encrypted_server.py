@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -64,6 +65,80 @@ def test_the_server_is_spoken_to_by_tls(
         text = "x" * 5_000_000
         assert connection.execute("SELECT %s::text", (text,)).fetchone() == (text,)
     assert serving.call("show", "stats").returncode == 0
+
+
+def spoken(serving: Serving) -> bool:
+    """Whether by TLS."""
+    with psycopg.connect(url(serving), autocommit=True) as connection:
+        row = connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        return row.fetchone() == (True,)
+
+
+@contextlib.contextmanager
+def entries(cluster: Cluster, *lines: str) -> Iterator[None]:
+    """Of its pg_hba.conf."""
+    file = cluster.data / "pg_hba.conf"
+    before = file.read_text()
+
+    def asked(text: LiteralString) -> object:
+        with psycopg.connect(cluster.url(), autocommit=True) as connection:
+            return connection.execute(text).fetchone()
+
+    def written(text: str) -> None:
+        file.write_text(text)
+        loaded = asked("SELECT pg_conf_load_time()")
+        asked("SELECT pg_reload_conf()")
+        while asked("SELECT pg_conf_load_time()") == loaded:
+            pass
+
+    written("\n".join((*lines, "local all all trust", before)))
+    try:
+        yield
+    finally:
+        written(before)
+
+
+IN_CLEAR, BY_TLS = "hostnossl all app all trust", "hostssl all app all trust"
+NEITHER = "host all app all reject"
+
+
+@pytest.mark.parametrize(
+    ("mode", "lines", "by_tls"),
+    [
+        ("allow", (IN_CLEAR, BY_TLS), False),
+        ("allow", (BY_TLS, NEITHER), True),
+        ("prefer", (IN_CLEAR, BY_TLS), True),
+        ("prefer", (IN_CLEAR, NEITHER), False),
+    ],
+)
+def test_the_other_way_is_tried_where_the_server_refuses_one(
+    through: Through, encrypted: Cluster, mode: str, lines: tuple[str, ...], *, by_tls: bool
+) -> None:
+    """As libpq does it."""
+    upstream = f"{encrypted.url()}?sslmode={mode}"
+    with entries(encrypted, *lines):
+        direct = f"postgresql://app@127.0.0.1:{encrypted.port}/postgres?sslmode={mode}"
+        with psycopg.connect(direct) as connection:
+            assert connection.pgconn.ssl_in_use is by_tls
+        assert spoken(through(upstream)) is by_tls
+
+
+@pytest.mark.parametrize("mode", ["allow", "prefer"])
+def test_who_is_refused_both_ways_is_told_by_the_server(
+    through: Through, encrypted: Cluster, mode: str
+) -> None:
+    with entries(encrypted, NEITHER):
+        serving = through(f"{encrypted.url()}?sslmode={mode}")
+        with pytest.raises(psycopg.OperationalError, match=r"pg_hba\.conf rejects connection"):
+            psycopg.connect(url(serving))
+
+
+def test_what_was_preferred_and_does_not_come_about_is_done_without(
+    through: Through, encrypted: Cluster, tmp_path: Path
+) -> None:
+    roots = Pki(tmp_path).roots
+    with entries(encrypted, IN_CLEAR):
+        assert not spoken(through(f"{encrypted.url()}?sslmode=prefer&sslrootcert={roots}"))
 
 
 @pytest.mark.parametrize(
