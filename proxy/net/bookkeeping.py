@@ -17,6 +17,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from proxy.net import operator
 from proxy.session.session import Session
 from undo.errors import ForeignLog
 from undo.log import LOCK_SERVING
@@ -176,7 +177,7 @@ class Bookkeeping:
         self._books.pop(database, None)
         self.left(database)
         if book.connection is not None:
-            await _close(book.connection)
+            await operator.close(book.connection)
 
     async def flush(self) -> None:
         async with self._lock:
@@ -212,9 +213,10 @@ class Bookkeeping:
                 _log.warning("bookkeeping_failed", database=database, error=_told(error))
             book.warned = True
             book.due = time.monotonic() + _RETRY
-        # Texts come again with their statements; the rest is kept for the next time.
-        book.sessions[:0], book.gaps[:0], book.ends[:0] = sessions, gaps, ends
-        book.bound(database)
+        finally:
+            # Texts come again with their statements; the rest is kept for the next time.
+            book.sessions[:0], book.gaps[:0], book.ends[:0] = sessions, gaps, ends
+            book.bound(database)
 
     async def _connection(self, database: str, book: Book) -> asyncpg.Connection | None:
         """One that holds the lock; None if the log is not there (any more)."""
@@ -225,23 +227,27 @@ class Bookkeeping:
             installed = await connection.fetchval(_INSTALLED)
             locked = installed and await connection.fetchval(_SERVING)
         except BaseException:
-            await _close(connection)
+            await operator.close(connection)
             raise
         if locked:
             await _look_at_origin(connection, database)
             book.connection = connection
             return connection
-        await _close(connection)
+        await operator.close(connection)
         if installed:
             raise BlockingIOError("the log is being taken out of this database")
         self.left(database)
         return None
 
-    async def close(self) -> None:
-        await self.flush()
-        for book in self._books.values():
-            if book.connection is not None:
-                await _close(book.connection)
+    async def close(self, patience: float) -> None:
+        """`patience`: seconds for the last batch."""
+        try:
+            async with asyncio.timeout(patience):
+                await self.flush()
+        except TimeoutError:
+            _log.error("bookkeeping_dropped", reason="the server does not answer")
+        held = [book.connection for book in self._books.values() if book.connection is not None]
+        await asyncio.gather(*map(operator.close, held))
 
 
 async def _look_at_origin(connection: asyncpg.Connection, database: str) -> None:
@@ -270,13 +276,6 @@ async def _keep_texts(connection: asyncpg.Connection, texts: dict[int, str]) -> 
     except asyncpg.DataError:
         plain = [(key, text.encode("ascii", "replace").decode()) for key, text in rows]
         await connection.executemany(_STATEMENTS, plain)
-
-
-async def _close(connection: asyncpg.Connection) -> None:
-    try:
-        await connection.close(timeout=_RETRY)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()
 
 
 def _told(error: Exception) -> str:

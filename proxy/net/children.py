@@ -114,17 +114,21 @@ class Children:
         self._stopping = True
         for task in self._restarts:
             task.cancel()
-        await self.call("stop")
+        self._say_stop()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace + _STOP_TIMEOUT
         hurried = False
         while self.running and loop.time() < deadline:
             if hurry() and not hurried:
                 hurried = True
-                await self.call("stop")
+                self._say_stop()
                 deadline = min(deadline, loop.time() + _STOP_TIMEOUT)
             await asyncio.sleep(_LOOK)
         self._kill()
+
+    def _say_stop(self) -> None:
+        for one in self.running:
+            one.remote.stop()
 
     def _kill(self) -> None:
         for one in self.running:

@@ -15,6 +15,7 @@ from proxy.net.worker import Worker
 
 _log = structlog.get_logger()
 
+_STOP: Final = "stop"
 _LINE_LIMIT: Final = 1 << 28  # every session of a worker is on one line
 
 
@@ -47,7 +48,7 @@ class Commands:
     async def forget(self) -> None:
         self._worker.forget()
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         self.hurry = self.stopping.is_set()
         self.stopping.set()
 
@@ -58,7 +59,7 @@ class Remote:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._lock = asyncio.Lock()
+        self._lock = asyncio.Lock()  # one call at a time, so that each gets its own reply
 
     @classmethod
     async def connect(cls, end: socket.socket) -> "Remote":
@@ -77,6 +78,10 @@ class Remote:
             raise ConnectionError(f"a worker could not do {name}: {result}")
         return result
 
+    def stop(self) -> None:
+        """Whatever else it is doing. There is no reply."""
+        self._writer.write(json.dumps([_STOP, {}]).encode() + b"\n")
+
     def close(self) -> None:
         self._writer.close()
 
@@ -84,14 +89,24 @@ class Remote:
 async def answer(commands: Commands, end: socket.socket) -> None:
     """The worker's end, until the supervisor is gone."""
     reader, writer = await asyncio.open_connection(sock=end, limit=_LINE_LIMIT)
-    while line := await reader.readline():
-        name, arguments = json.loads(line)
+
+    async def reply(name: str, arguments: dict[str, Any]) -> None:
         try:
-            reply = [True, await getattr(commands, name)(**arguments)]
+            said = [True, await getattr(commands, name)(**arguments)]
         except Exception as error:  # noqa: BLE001 (the supervisor waits for an answer)
             _log.exception("command_fault", command=name)
-            reply = [False, str(error) or type(error).__name__]
-        writer.write(json.dumps(reply).encode() + b"\n")
+            said = [False, str(error) or type(error).__name__]
+        writer.write(json.dumps(said).encode() + b"\n")
         await writer.drain()
+
+    doing: asyncio.Task[None] | None = None
+    while line := await reader.readline():
+        name, arguments = json.loads(line)
+        if name == _STOP:
+            commands.stop()
+        else:
+            doing = asyncio.create_task(reply(name, arguments))
+    if doing is not None:
+        doing.cancel()
     commands.hurry = True
     commands.stopping.set()

@@ -13,10 +13,11 @@ from config.upstream import without_password
 from proxy.net import credentials
 from proxy.net.upstream import Route, for_operator
 
-__all__ = ["APPLICATION", "connect", "without_password"]
+__all__ = ["APPLICATION", "close", "connect", "without_password"]
 
 APPLICATION: Final = "hotrollback"
 CONNECT_TIMEOUT: Final = 10.0  # seconds
+_CLOSE_TIMEOUT: Final = 1.0
 _SETTINGS: Final = {
     "application_name": APPLICATION,
     "search_path": "",
@@ -44,3 +45,11 @@ async def connect(url: str, database: str | None) -> asyncpg.Connection:
         server_settings=_SETTINGS,
         **for_operator(Route(to, credentials.for_server(to))),
     )
+
+
+async def close(connection: asyncpg.Connection) -> None:
+    """Also where the server has nothing more to say."""
+    try:
+        await connection.close(timeout=_CLOSE_TIMEOUT)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()

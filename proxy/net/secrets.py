@@ -20,6 +20,7 @@ from proxy.auth import scram, secret, users
 from proxy.auth.dialogue import Derivation
 from proxy.auth.secret import Lack, Password, Secret, Verifier
 from proxy.auth.users import Users
+from proxy.net import operator
 
 _log = structlog.get_logger()
 
@@ -192,12 +193,8 @@ class Secrets:
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            await connection.close(timeout=_RETRY)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            connection.terminate()
+        if connection is not None:
+            await operator.close(connection)
 
     async def close(self) -> None:
         if self._asking is not None:

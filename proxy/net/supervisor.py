@@ -54,7 +54,7 @@ class Supervisor:
         try:
             yield connection
         finally:
-            await connection.close()
+            await operator.close(connection)
 
     async def sessions(self) -> list[LiveSession]:
         return await self.children.sessions() if self.children is not None else []

@@ -95,7 +95,7 @@ class Upkeep:
         try:
             await self._once(connection, database)
         finally:
-            await connection.close()
+            await operator.close(connection)
 
     async def _once(self, connection: asyncpg.Connection, database: str) -> None:
         for line in await retention.upkeep(
@@ -108,4 +108,4 @@ class Upkeep:
 
     async def close(self) -> None:
         if self._connection is not None:
-            await self._connection.close()
+            await operator.close(self._connection)

@@ -31,7 +31,7 @@ KNOWLEDGE_AGE: Final = 1.0
 # A database without the log is looked at again after so many of these.
 _INSTALL_AGES: Final = 5
 _LOOK: Final = 0.02  # seconds between two looks at who is idle by now
-_LAST: Final = 1.0  # seconds for the last words to be read
+_LAST: Final = 1.0  # seconds for the last words to be read, and the last ones to be written down
 _ENDS: Final = ("57P01", "terminating connection due to administrator command")
 
 
@@ -244,5 +244,5 @@ class Worker:
             link.cut()
         for task in self._tasks:
             task.cancel()
-        await self.books.close()
-        await self.secrets.close()
+        patience = _LAST if hurry() else max(_LAST, deadline - loop.time())
+        await asyncio.gather(self.books.close(patience), self.secrets.close())
