@@ -23,7 +23,6 @@ _log = structlog.get_logger()
 
 # A client whose messages wait for an answer of ours is not read beyond this.
 HELD_LIMIT: Final = 1 << 20
-_NO_ENTRY: Final = b"\0C28000\0"
 # What a server that does not read may still take before it is cut off from a client that is gone.
 _LAST_BYTES: Final = 5.0  # seconds
 
@@ -84,6 +83,14 @@ class Link(asyncio.Protocol):
             else:
                 session.from_client(data)
                 self.flush()
+        except Exception:  # noqa: BLE001
+            self._broken("client")
+
+    def _woken(self) -> None:
+        try:
+            if self.session is not None:
+                self.session.resume()
+            self.flush()
         except Exception:  # noqa: BLE001
             self._broken("client")
 
@@ -150,10 +157,7 @@ class Link(asyncio.Protocol):
         try:
             reached = await upstream.connect(route, self.door.loop, lambda: ServerSide(self))
         except OSError as error:
-            if refusal:
-                startup.refused(refusal)
-            else:
-                self._unreachable(startup, error)
+            startup.refused(refusal) if refusal else self._unreachable(startup, error)
         else:
             startup.server_certificate, self._other = reached.certificate, reached.other
             if self.server is not None and self.client is not None:
@@ -161,15 +165,12 @@ class Link(asyncio.Protocol):
         self._flush_startup(startup)
 
     def _tries_otherwise(self, startup: Startup, data: bytes) -> bool:
-        """Whether the server has refused to begin, as pg_hba.conf tells it to; by TLS, or without,
-        it might not."""
+        """Whether the server has refused to begin, as pg_hba.conf tells it to."""
         other, self._other = self._other, None
-        server = self.server
-        if other is None or server is None or startup.state is not State.RELAYING:
+        refused = startup.state is State.RELAYING and data[:1] == b"E" and b"\0C28000\0" in data
+        if other is None or self.server is None or not refused:
             return False
-        if data[:1] != b"E" or _NO_ENTRY not in data:
-            return False
-        self.server = None
+        server, self.server = self.server, None
         server.abort()
         self._connecting = self.door.loop.create_task(self._connect(startup, other, data))
         return True
@@ -303,6 +304,7 @@ class Link(asyncio.Protocol):
         self.startup = self._timeout = self._connecting = self._finding = None
         self._key = startup.cancel_key
         session = self.session = Session(startup.login, self.door.around)
+        session.woken = self._woken
         self.door.logged_in(session, self.address)
         if startup.late:
             session.from_server(startup.late)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -20,9 +21,10 @@ from proxy.net.idle import end_idle
 from proxy.net.relay import Link
 from proxy.net.secrets import Secrets, read_list
 from proxy.net.upstream import Route
-from proxy.session.login import Surroundings
+from proxy.session.login import Reading, Surroundings
 from proxy.session.session import Session
 from proxy.session.startup import Tagger
+from proxy.sql.analyse import Analysis
 
 _log = structlog.get_logger()
 
@@ -66,6 +68,8 @@ class Worker:
     _errands: set[asyncio.Task[None]] = field(default_factory=set)  # cancel requests on their way
     _servers: list[asyncio.Server] = field(default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    # One thread: the interpreter lets the loop have its turn, and others must not be slowed more.
+    _reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "read"))
 
     async def start(self, listener: socket.socket, local: socket.socket | None = None) -> None:
         """`local`: a Unix socket, which other workers may listen on, too."""
@@ -80,6 +84,7 @@ class Worker:
             reject=self.settings.on_gap == "reject",
             fail=self.settings.on_log_error == "fail",
             statement_limit=self.settings.statement_limit,
+            read_elsewhere=self._read_elsewhere,
         )
         door = Door(
             loop=loop,
@@ -108,6 +113,10 @@ class Worker:
         if self.settings.client_idle_timeout:
             idle = end_idle(self.links, self.settings.client_idle_timeout)
             self._tasks.append(loop.create_task(idle))
+
+    def _read_elsewhere(self, reading: Reading, done: Callable[[Analysis], None]) -> None:
+        reader = asyncio.get_running_loop().run_in_executor(self._reader, reading)
+        reader.add_done_callback(lambda over: None if over.cancelled() else done(over.result()))
 
     def _tagger(self, address: str) -> Tagger:
         rules = self.settings.tags
@@ -245,4 +254,5 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         patience = _LAST if hurry() else max(_LAST, deadline - loop.time())
+        self._reader.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(self.books.close(patience), self.secrets.close())

@@ -11,9 +11,10 @@ from proxy.capture.choose import may_write
 from proxy.capture.plan import How, Plan, Reason
 from proxy.catalog.capabilities import pipeline_lasts
 from proxy.session import asking, effects, untouched
+from proxy.session.elsewhere import analysed
 from proxy.session.outstanding import PLAIN, QUERY, Action, Part, Sent, Slot
 from proxy.session.planning import Hold, identify, plan, plan_unsettled, unread
-from proxy.sql.analyse import Analysis, analyse
+from proxy.sql.analyse import Analysis
 from proxy.sql.kinds import Group, Kind
 from proxy.sql.splice import Edit, apply
 from proxy.sql.statement import Statement
@@ -34,7 +35,9 @@ def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | N
         queue.append(PLAIN[QUERY])
         return None
     text = buf[pos + 5 : end - 1]
-    analysis = analyse(text, session.standard_strings)
+    analysis = analysed(session, text, QUERY, standard_strings=session.standard_strings)
+    if analysis is None:
+        return []
     statements = analysis.statements
     cursors = session.writing_cursors
     if not session.watching or not any(may_write(each, cursors) for each in statements):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from proxy.capture import around
 from proxy.capture.plan import PASS, How, Plan, Reason
 from proxy.session import asking, effects
+from proxy.session.elsewhere import analysed
 from proxy.session.names import Portal, Prepared, Shadow
 from proxy.session.outstanding import BIND, CLOSE, EXECUTE, PARSE, PLAIN, Action, Copying, Slot
 from proxy.session.planning import Hold, plan, warm
-from proxy.sql.analyse import analyse
 from proxy.sql.kinds import Kind
 from proxy.sql.splice import apply
 from proxy.wire import decode, encode
@@ -58,16 +58,22 @@ def parse(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | N
 
 
 def _warm(session: "Session", prepared: Prepared) -> list[bytes] | None:
-    _analyse(prepared)
+    if not _analyse(session, prepared, PARSE):
+        return []
     if prepared.analysis is None or len(prepared.analysis.statements) != 1:
         return None
     session.held_for = PARSE
     return warm(session, prepared.analysis.statements[0], prepared)
 
 
-def _analyse(prepared: Prepared) -> None:
+def _analyse(session: "Session", prepared: Prepared, kind: int) -> bool:
+    """False: the message waits until it has been read."""
     if prepared.analysis is None and not prepared.too_long:
-        prepared.analysis = analyse(prepared.text, prepared.standard_strings)
+        prepared.analysis = analysed(
+            session, prepared.text, kind, standard_strings=prepared.standard_strings
+        )
+        return prepared.analysis is not None
+    return True
 
 
 def name_prepared(session: "Session", name: bytes, prepared: Prepared) -> None:
@@ -120,8 +126,8 @@ def bind_head(session: "Session", buf: bytes, pos: int, length: int) -> Bound | 
         return None
     prepared = session.names.statements.get(name)
     chosen, out = PASS, []
-    if prepared is not None:
-        _analyse(prepared)
+    if prepared is not None and not _analyse(session, prepared, BIND):
+        return [], 0, []
     if session.watching:
         session.held_for = BIND
         found = _plan(session, prepared, name)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.capture.plan import Plan
 from proxy.catalog.cache import Knowledge
+from proxy.sql.analyse import Analysis
 
 if TYPE_CHECKING:
     from proxy.session.session import Session
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 # Longer messages are forwarded as they come, without being held whole.
 WHOLE_LIMIT: Final = 1 << 20
 _USUAL: Final = 100  # sets of parameters; few differ
+
+Reading = Callable[[], Analysis]
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +31,8 @@ class Surroundings:
     reject: bool = False  # on_gap = reject
     fail: bool = False  # on_log_error = fail
     statement_limit: int = WHOLE_LIMIT  # longer messages are forwarded without being held whole
+    # Does what takes long out of the way of all sessions, and tells what came of it.
+    read_elsewhere: Callable[[Reading, Callable[[Analysis], None]], None] | None = None
     _usual: dict[tuple[tuple[bytes, bytes], ...], dict[bytes, bytes]] = field(default_factory=dict)
 
     def settled(self, login: "Login") -> "Login":

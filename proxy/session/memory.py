@@ -4,6 +4,7 @@ message (session, frontend, backend).
 There are thousands of them, mostly idle: it is kept in slots, and what most have in common once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from proxy.capture.plan import Plan
@@ -12,6 +13,7 @@ from proxy.catalog.identity import Identity
 from proxy.session.login import Login, Surroundings
 from proxy.session.names import Names
 from proxy.session.outstanding import Copying, Outstanding, Slot
+from proxy.sql.analyse import Analysis
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +41,7 @@ class Memory:
     executed: bool = False  # an Execute among them
     held: bool = False  # the client's messages wait for an answer of ours
     held_for: int = 0  # type byte of the message that waits
+    woken: Callable[[], None] | None = None  # resumes it, and sends what it has then
     alone: bool = False  # nothing is to follow the message that is sent until it is answered
     draining: bool = False  # they wait for everything outstanding to be answered
     discarding: bool = False  # the client's messages up to Sync are answered by an error of ours
@@ -51,6 +54,7 @@ class Memory:
     # Declared with a query that may write.
     writing_cursors: set[str | None] = field(default_factory=set)
     raw: bool = field(init=False)
+    read: tuple[tuple[bytes, bool], Analysis] | None = None  # the last long text, elsewhere
     _from_client: bytes = b""
     _client_rest: int = 0  # bytes of a long message still to come
     _client_drop: bool = False  # they are not forwarded

@@ -143,6 +143,13 @@ class Session(Memory):
         if self._from_client:
             self._client_messages()
 
+    def wake(self) -> None:
+        """What they waited for is here, and neither side has brought it."""
+        if self.woken is not None:
+            self.woken()
+        else:
+            self.resume()
+
     def copy_answered(self, now: Copying) -> None:
         """The server takes data, or has refused it."""
         self.copying = now
@@ -170,7 +177,8 @@ class Session(Memory):
     @property
     def resting(self) -> bool:
         """Between transactions, with nothing awaited."""
-        return not self.raw and self.status == _IDLE and not self.outstanding.queue
+        waits = self.held or bool(self.outstanding.queue)
+        return not self.raw and self.status == _IDLE and not waits
 
     # -- server to client ---------------------------------------------------------------------
 

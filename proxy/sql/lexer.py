@@ -116,7 +116,8 @@ def _run(text: bytes, pattern: re.Pattern[bytes], position: int, tokens: list[To
         start, end = match.span(group)
         kind = _KIND[group]
         if kind <= SIGN or (kind == _OPERATOR and end - start == 1):
-            append(new(Token, (min(kind, SIGN), start, end, folded[start:end])))
+            kind = WORD if kind == WORD else SIGN
+            append(new(Token, (kind, start, end, folded[start:end])))
         elif kind < _OPERATOR:
             append(new(Token, (kind, start, end, b"")))
         elif kind == _OPERATOR:
