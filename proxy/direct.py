@@ -13,7 +13,7 @@ from rich.console import Console
 
 from config import Settings
 from proxy.asking import confirmed
-from proxy.net import operator
+from proxy.net import operator, verifiers
 from undo import doctor as checks
 from undo.doctor import Finding
 from undo.errors import UndoError
@@ -70,7 +70,7 @@ async def uninstall(settings: Settings, *, yes: bool) -> int:
 async def doctor(settings: Settings) -> int:
     """1 if install would refuse."""
     async with server(settings) as db:
-        findings = await checks.examine(db)
+        findings = [*await checks.examine(db), *await verifiers.missing(db, settings)]
     out = Console(soft_wrap=True, highlight=False)
     _print_findings(out, findings)
     script = checks.script(findings)

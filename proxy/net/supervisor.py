@@ -23,7 +23,7 @@ import uvloop
 from config import Address, ConfigError, Settings
 from proxy import events
 from proxy.admin.console import Console
-from proxy.net import child, credentials, listen, operator
+from proxy.net import child, credentials, listen, operator, verifiers
 from proxy.net.admin_socket import AdminSocket
 from proxy.net.children import Children
 from proxy.net.secrets import read_list, warn_of_readers
@@ -168,7 +168,9 @@ class Supervisor:
             workers=settings.workers,
             capture=settings.capture,
         )
+        looking = asyncio.create_task(_look_for_verifiers(settings))
         await self.stopping.wait()
+        looking.cancel()
         _log.info("stopping", grace=settings.grace)
         await self._stop_workers()
         upkeep_task.cancel()
@@ -180,6 +182,19 @@ class Supervisor:
     async def _stop_workers(self) -> None:
         if self.children is not None:
             await self.children.stop(self.configured.grace, lambda: self.hurry)
+
+
+async def _look_for_verifiers(settings: Settings) -> None:
+    if not verifiers.wanted(settings):
+        return
+    # Where the server does not answer, upkeep says so, and clients are not let in at all.
+    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection = await operator.connect(settings.upstream, None)
+        try:
+            for found in await verifiers.missing(connection, settings):
+                _log.warning("no_verifiers", reason=found.text, hint=found.remedy)
+        finally:
+            await operator.close(connection)
 
 
 def _check(settings: Settings) -> None:
