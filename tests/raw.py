@@ -3,6 +3,7 @@ conversation is compared with that of another. Not: what a conversation should l
 """
 
 import re
+import select
 import socket
 import struct
 from collections.abc import Iterable, Sequence
@@ -141,6 +142,10 @@ class Raw:
             data = b""
         self._buffer += data
         return bool(data)
+
+    def told(self, within: float) -> bool:
+        """Whether anything comes within so many seconds."""
+        return bool(self._buffer) or bool(select.select([self.socket], [], [], within)[0])
 
     def end(self) -> None:
         """Nothing more will be sent; what comes is still read."""

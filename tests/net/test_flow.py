@@ -58,6 +58,27 @@ def test_who_does_not_read_holds_up_nobody_else(proxy: Proxy) -> None:
         assert sum(len(m.body) for m in came) > 190 * MEGABYTE
 
 
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "proxied"])
+def test_what_is_done_is_told_when_it_is_asked_for_and_an_error_at_once(
+    proxy: Proxy, *, direct: bool
+) -> None:
+    """ParseComplete and what follows it wait for a Flush or a Sync, of the client's."""
+    database = proxy.database
+    database.psql("INSERT INTO t VALUES (5) ON CONFLICT DO NOTHING")
+    with Raw(database.port if direct else proxy.port) as raw:
+        raw.log_in("app", database.name)
+        (pid,) = (int.from_bytes(one.body[:4], "big") for one in raw.trace if one.kind == "K")
+        raw.send(parse("DELETE FROM t WHERE id = 5") + bind() + execute())
+        done = f"SELECT backend_xid IS NOT NULL FROM pg_stat_activity WHERE pid = {pid}"
+        while database.psql(done) != [(True,)]:
+            time.sleep(0.01)
+        assert not raw.told(0.2)
+        raw.send(parse("DELETE FROM"))
+        assert "".join(one.kind for one in raw.until("E")) == "12CE"
+        raw.send(SYNC)
+        raw.until("Z")
+
+
 def test_a_server_that_does_not_read_is_waited_for(proxy: Proxy) -> None:
     """COPY data that the server cannot take stays with the client."""
     before = memory(proxy.serving)
