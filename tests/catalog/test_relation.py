@@ -16,6 +16,7 @@ create view vw as select * from plain; create schema hidden; create table hidden
 create table rls(a int); alter table rls enable row level security; grant all on rls to app;
 create table ruled(a int); create rule r as on insert to ruled do also select 1;
 create table log(q text default current_query());
+create table word(q text default 'current_query');
 create table refers(id int primary key, p int references plain on delete cascade);
 create table columns(a int, b int); grant select (a), insert on columns to app;
 create function f() returns trigger language plpgsql as $$ begin return new; end $$;
@@ -25,7 +26,7 @@ create table vol(a int default w());
 create procedure ends() language plpgsql as $$ begin commit; end $$; create procedure stays() language sql as 'select 1';
 """
 TRUE = {
-    "parent": {"inherited"}, "rls": {"row_security"}, "ruled": {"rules"}, "log": {"query_seen"},
+    "parent": {"inherited"}, "rls": {"row_security"}, "ruled": {"rules"}, "log": {"query_seen"}, "word": set(),
     "trig": {"triggers", "deferred"}, "vol": {"volatile"}, "plain": set(), "part": set(),
 }  # fmt: skip
 FLAGS = (
@@ -72,6 +73,14 @@ def test_facts(asked):
     assert plain.cascades == plain.referrers
     assert len(plain.cascades) == 1
     assert hidden.selectable is False  # asked without a right to its schema, and no error
+
+
+def test_what_sees_the_text_is_the_same_to_install(asked, database):
+    database.psql("update hotrollback.meta set all_tables = false")
+    needs = "select relid::regclass::text from hotrollback.needs_v1(null) where 'current_query' = any (reasons)"
+    seen = [found.name for found in asked("log", "word", "plain") if found.query_seen]
+    assert seen == ["log"]
+    assert database.psql(needs) == [("log",)]
 
 
 def test_privileges_are_the_asking_roles(asked):

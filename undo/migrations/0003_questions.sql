@@ -1,5 +1,14 @@
 -- What the proxy asks on a client's own connection before a write.
 
+-- Whether a default of the relation calls current_query(), whose number is 817. pg_get_expr would
+-- wait for a lock on the table.
+CREATE FUNCTION hotrollback.sees_query_v1(relation oid) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT EXISTS (SELECT FROM pg_attrdef d
+                    WHERE d.adrelid = relation AND d.adbin::text LIKE '%:funcid 817 %')
+$$;
+
 -- What the catalog says of relations, as one JSON array in the order asked; null where there is none.
 -- asked_names: JSON array of [schema or null, name]. Must never raise: it runs inside the client's
 -- transaction; so no to_regclass (which raises without USAGE on the schema), only look-ups. Names are
@@ -98,11 +107,7 @@ BEGIN
                                    AND t.tgdeferrable),
             'query_seen', EXISTS (SELECT FROM triggers t WHERE t.root OPERATOR(pg_catalog.=) c.oid
                                      AND t.prosrc OPERATOR(pg_catalog.~*) 'current_query')
-                          -- pg_get_expr would wait for a lock on the table; 817 is current_query().
-                          OR EXISTS (SELECT FROM pg_catalog.pg_attrdef d
-                                      WHERE d.adrelid OPERATOR(pg_catalog.=) c.oid
-                                        AND d.adbin::pg_catalog.text
-                                            OPERATOR(pg_catalog.~~) '%:funcid 817 %'),
+                          OR hotrollback.sees_query_v1(c.oid),
             'volatile', EXISTS (
                 SELECT FROM member m
                   JOIN pg_catalog.pg_attrdef d ON d.adrelid OPERATOR(pg_catalog.=) m.oid

@@ -304,10 +304,7 @@ BEGIN
                  WHERE k.conrelid = c.oid AND k.contype = 'f'
                    AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd')))
             UNION ALL
-            SELECT 'current_query' WHERE EXISTS (
-                SELECT FROM pg_attrdef d
-                 WHERE d.adrelid = c.oid
-                   AND pg_get_expr(d.adbin, d.adrelid) ~* 'current_query')
+            SELECT 'current_query' WHERE hotrollback.sees_query_v1(c.oid)
             UNION ALL
             SELECT 'inheritance' WHERE c.relkind = 'r' AND EXISTS (
                 SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
