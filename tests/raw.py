@@ -206,12 +206,12 @@ class Raw:
 
 # -- comparing -------------------------------------------------------------------------------------
 
-_NUMBER = re.compile(r"\d{4,}")
+_NUMBER = re.compile(r"\d{4,}|(?<=pg_temp_)\d+")
 
 
 def masked(found: Message, *, ours: bool) -> object:
-    """What has to be the same in two conversations: without process ids, keys, oids of relations;
-    with `ours`, without what only the server itself can say of its error."""
+    """What has to be the same in two conversations: without process ids, keys, oids of relations,
+    numbers of temporary schemas; with `ours`, without what only the server itself can say of its error."""
     kind, body = found
     if kind == "K":
         return (kind, len(body))
