@@ -43,7 +43,7 @@ def template(logged: Logged, known: Known, fingerprint: int) -> tuple[Edit, ...]
     statement = logged.statement
     begin = b", " if statement.with_span is not None else b"WITH "
     begin += _head(logged, _ROWS)
-    log = _log(statement, known, fingerprint, RECORDS_ITSELF)
+    log = _log(logged, known, fingerprint, RECORDS_ITSELF)
     end = statement.end
     head = Edit(statement.body_start, statement.body_start, begin, _WHY)
     images = _images_edit(logged, known)
@@ -63,7 +63,7 @@ def item_template(
     """
     end = logged.statement.end
     name = b"%s%d" % (_ROWS, number)
-    log = _log(logged.statement, known, fingerprint, name.decode())
+    log = _log(logged, known, fingerprint, name.decode())
     moved = text[writer.start : writer.body]
     tail = b"), hotrollback_l%d AS (" % number + log + b"), "
     return (
@@ -180,14 +180,16 @@ _OPS: Final = {
 }
 
 
-def _log(statement: Statement, known: Known, fingerprint: int, name: str) -> bytes:
+def _log(logged: Logged, known: Known, fingerprint: int, name: str) -> bytes:
+    statement, relation = logged.statement, logged.relation
     op = _UPSERT if statement.do_update else _OPS[statement.kind]
     stale_target, stale = "", ""
     if known.epoch is not None:
         stale_target = ", stale"
         stale = (
             ", CASE WHEN (SELECT last_value FROM hotrollback.epoch)"
-            f" OPERATOR(pg_catalog.<>) {known.epoch} THEN true END"
+            f" OPERATOR(pg_catalog.<>) {known.epoch} THEN (SELECT hotrollback.changed_v1("
+            f"{relation.oid}, {relation.shape})) END"
         )
     sql = (
         f"INSERT INTO hotrollback.change ({_TARGETS}{stale_target}) SELECT hotrollback_relid,"

@@ -32,6 +32,7 @@ class Relation:
     schema: str
     name: str
     kind: str  # pg_class.relkind
+    shape: int  # of all that images rest upon, as a number
     temporary: bool
     row_security: bool
     rules: bool

@@ -14,7 +14,7 @@ from proxy.sql.splice import apply
 from undo.image import Column, ColumnKind
 
 PLAIN = Relation(
-    oid=1, schema="public", name="t", kind="r", temporary=False, row_security=False, rules=False,
+    oid=1, schema="public", name="t", kind="r", shape=42, temporary=False, row_security=False, rules=False,
     foreign=False, inherited=False, triggers=False, deferred=False, query_seen=False,
     volatile=False, heaps=(1,), uncaptured=1, cascades=(), referrers=(9,), cascades_uncaptured=0,
     selectable=True, key=("id",),

@@ -9,6 +9,47 @@ CREATE FUNCTION hotrollback.sees_query_v1(relation oid) RETURNS boolean
                     WHERE d.adrelid = relation AND d.adbin::text LIKE '%:funcid 817 %')
 $$;
 
+-- All of a relation that the images of its rows, and how they are taken, rest upon, as a number. Also
+-- inside relations_v1, so that it neither raises nor waits for a lock.
+CREATE FUNCTION hotrollback.shape_v1(relation oid) RETURNS bigint
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog SET jit = off
+    AS $$
+BEGIN
+    RETURN (
+        SELECT hashtextextended(json_build_array(
+                   c.relname, c.relkind, c.relhasrules, c.relrowsecurity, c.relhassubclass,
+                   (SELECT json_agg(json_build_array(a.attnum, a.attname, a.atttypid, a.atttypmod,
+                                        a.attgenerated, a.attidentity,
+                                        (SELECT d.adbin::text FROM pg_attrdef d
+                                          WHERE d.adrelid = c.oid AND d.adnum = a.attnum),
+                                        CASE WHEN a.atttypid >= 16384
+                                             THEN hotrollback.kind_v1(a.atttypid) END)
+                                    ORDER BY a.attnum)
+                      FROM pg_attribute a
+                     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+                   (SELECT json_agg(json_build_array(t.tgfoid, t.tgenabled) ORDER BY t.oid)
+                      FROM pg_trigger t
+                     WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+                       AND t.tgname !~ '^hotrollback_'),
+                   (SELECT json_agg(k.oid ORDER BY k.oid) FROM pg_constraint k
+                     WHERE k.conrelid = c.oid AND k.contype = 'c'),
+                   (SELECT i.indkey::text FROM pg_index i
+                     WHERE i.indrelid = c.oid AND i.indisprimary))::text, 0)
+          FROM pg_class c WHERE c.oid = relation);
+END $$;
+
+-- In a statement that was made when the schema was another one: whether what it rests upon is, too.
+-- Under an older snapshot the catalog shows what was, and not what is in force.
+CREATE FUNCTION hotrollback.changed_v1(relation oid, shape bigint) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+BEGIN
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        RETURN true;
+    END IF;
+    RETURN nullif(hotrollback.shape_v1(relation) IS DISTINCT FROM shape, false);
+END $$;
+
 -- What the catalog says of relations, as one JSON array in the order asked; null where there is none.
 -- asked_names: JSON array of [schema or null, name]. Must never raise: it runs inside the client's
 -- transaction; so no to_regclass (which raises without USAGE on the schema), only look-ups. Names are
@@ -91,6 +132,7 @@ BEGIN
             'schema', n.nspname,
             'name', c.relname,
             'kind', c.relkind,
+            'shape', hotrollback.shape_v1(c.oid),
             'temporary', c.relpersistence OPERATOR(pg_catalog.=) 't',
             'row_security', pg_catalog.row_security_active(c.oid),
             'rules', EXISTS (SELECT FROM pg_catalog.pg_rewrite r
