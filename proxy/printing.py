@@ -91,10 +91,14 @@ def report(found: Mapping[str, Any], *, redo: bool) -> None:
     """An undo's or a redo's, for people."""
     screen = Console(highlight=False)
     say(screen, _headline(found, redo=redo), style=_STYLES.get(found["outcome"], ""))
-    if found["tables"]:
+    written = [each for each in found["tables"] if not each["moved"]]
+    if written:
         names = ("relation", "inserts", "updates", "deletes", "skipped")
         headings = ("table", "brought back", "set back", "taken away", "left alone")
-        table(headings, [tuple(each[name] for name in names) for each in found["tables"]])
+        table(headings, [tuple(each[name] for name in names) for each in written])
+    for each in found["tables"]:
+        if each["moved"]:
+            say(screen, f"{each['relation']} was {each['moved']}, the whole table")
     _list(screen, "conflict", found["conflicts"], _conflict)
     _list(screen, "gap", found["gaps"], _gap)
     if found["outcome"] == "preview":

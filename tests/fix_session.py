@@ -68,10 +68,10 @@ class Inside:
             return rows_of(connection.execute(sql))
 
     def changes(self, where: str = "true") -> list[tuple]:
-        """op, relation, before, after in the order of the log."""
+        """op, relation, before, after of rows, in the order of the log."""
         return self.database.psql(
             "SELECT op::text, relid::regclass::text, before::jsonb, after::jsonb"
-            f" FROM hotrollback.change WHERE {where} ORDER BY lsn"
+            f" FROM hotrollback.change WHERE {where} AND op <> 'C' ORDER BY lsn"
         )
 
     def gaps(self, where: str = "true") -> list[tuple]:

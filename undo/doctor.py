@@ -104,7 +104,7 @@ async def dumps(db: Database) -> Sequence[Finding]:
             "pg_dump",
             f"pg_dump of this database by {named([row['rolname'] for row in rows])} will fail for"
             " want of SELECT on the log",
-            "pg_dump -N hotrollback (tables keep CREATE TRIGGER hotrollback_capture in the dump:"
+            "pg_dump -N 'hotrollback*' (tables keep CREATE TRIGGER hotrollback_capture in the dump:"
             " restoring it elsewhere reports them as errors and goes on)",
         )
     ]

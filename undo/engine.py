@@ -32,6 +32,7 @@ from undo.stages.describe import describe
 from undo.stages.fold import duplicates
 from undo.stages.gaps import gaps_of
 from undo.stages.load import match, summarize
+from undo.stages.moves import Moves, bring_back, moves_of, take_away
 from undo.stages.record import keep_report, record
 from undo.stages.resolve import Resolved, resolve_all
 from undo.stages.rows import Progress
@@ -66,6 +67,10 @@ class _RolledBack(Exception):
         self.report = report
 
 
+class _Again(Exception):
+    """What is selected has changed since it was looked for."""
+
+
 def _silence(_stage: str, _done: int, _total: int) -> None:
     """Nobody watches."""
 
@@ -83,6 +88,8 @@ async def run(db: Database, request: UndoRequest, progress: Progress | None = No
                 return await _attempt(db, request, progress or _silence, park_all=park_all)
         except _RolledBack as end:
             return end.report
+        except _Again:
+            continue
         except Exception as error:
             state = sqlstate(error)
             if state == _LOCK_NOT_AVAILABLE:
@@ -136,11 +143,12 @@ async def _attempt(
     if chosen.redo_of is not None:
         await _not_redone_yet(db, chosen.redo_of)
     matched = await match(db, chosen)
-    changes, live = matched.changes, matched.live
+    live = [*matched.live, *matched.moves]
     report = Report(Outcome.DONE, selected_transactions=len({change.xid for change in live}))
-    if changes and not live:
-        raise _RolledBack(await _nothing_left(db, report, {change.xid for change in changes}))
-    gaps = await gaps_of(db, chosen)
+    if matched.changes and not live:
+        done = {change.xid for change in matched.changes}
+        raise _RolledBack(await _nothing_left(db, report, done))
+    gaps = await gaps_of(db, chosen, matched.gone)
     if gaps and not request.accept_gaps:
         raise _RolledBack(_stopped_by_gaps(report, gaps))
     report = replace(report, gaps=gaps)
@@ -149,10 +157,15 @@ async def _attempt(
     if not live:
         nothing = replace(report, outcome=Outcome.NOTHING)
         raise _RolledBack(nothing.with_message("nothing was recorded that could be undone"))
+    moves = await moves_of(db, chosen, matched, request)
+    if not moves.stopped:
+        await take_away(db, moves)
     settled = await settle(db, chosen, matched, progress)
+    if settled.matched.moves != matched.moves:
+        raise _Again  # one more table was made meanwhile
     resolved = await resolve_all(db, settled, request)
     return await _carry_out(
-        db, request, chosen.redo_of, settled, resolved, report, progress, park_all=park_all
+        db, request, chosen.redo_of, moves, settled, resolved, report, progress, park_all=park_all
     )
 
 
@@ -160,6 +173,7 @@ async def _carry_out(
     db: Database,
     request: UndoRequest,
     redo_of: int | None,
+    moves: Moves,
     settled: Settled,
     resolved: Resolved,
     report: Report,
@@ -168,21 +182,23 @@ async def _carry_out(
     park_all: bool,
 ) -> Report:
     laid, loaded = settled.laid, settled.loaded
+    selected = (*loaded.selected, *settled.matched.moves, *settled.matched.along)
+    conflicts = await describe(db, settled.tables, settled.parts, laid, loaded, resolved.obstacles)
     report = replace(
         report,
-        selected_transactions=len({change.xid for change in loaded.selected}),
-        conflicts=await describe(
-            db, settled.tables, settled.parts, laid, loaded, resolved.obstacles
-        ),
+        selected_transactions=len({change.xid for change in selected if change.selected}),
+        conflicts=(*moves.conflicts, *conflicts),
     )
-    if resolved.stopped:
+    if moves.stopped or resolved.stopped:
         raise _RolledBack(_stopped_by_conflicts(report))
     planned, sequence = await plan(db, settled.tables, laid, resolved.colliding, park_all=park_all)
     if request.dry_run:
-        report = replace(report, statements=await _statements(db, settled))
+        statements = await _statements(db, settled)
+        report = replace(report, statements=(*moves.statements(), *statements))
     await apply(db, settled.tables, laid, planned, sequence, progress)
+    await bring_back(db, moves)
     progress("record", 0, 0)
-    report = replace(report, tables=_tables(settled, planned, resolved))
+    report = replace(report, tables=(*moves.reports(), *_tables(settled, planned, resolved)))
     done = [
         loaded.changes[i]
         for n, effect in enumerate(laid.effects)
@@ -190,7 +206,9 @@ async def _carry_out(
         for i in effect.changes
     ]
     done += [loaded.changes[i] for i in duplicates(loaded.changes) if loaded.changes[i].selected]
-    if done:
+    done += moves.away
+    done += [c for c in settled.matched.along if c.selected and c.relid not in moves.left]
+    if done or moves.back:
         undo_id, xid = await record(db, request, redo_of, done)
         report = replace(report, undo_id=undo_id, xid=xid)
         await keep_report(db, undo_id, report.as_dict())

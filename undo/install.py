@@ -12,7 +12,7 @@ from typing import Any, Final
 from undo import doctor, retention
 from undo.database import Database, sqlstate
 from undo.errors import NotPossible
-from undo.log import EVENT_TRIGGERS, LOCK_INSTALL, LOCK_SERVING, SCHEMA
+from undo.log import BIN, EVENT_TRIGGERS, LOCK_INSTALL, LOCK_SERVING, SCHEMA
 from undo.migrations import current, migrations
 from undo.origin import check_origin, system_identifier
 from undo.triggers import WHY, Attached, NotAttached, attach, detach, locked, needs, sweep
@@ -154,6 +154,12 @@ async def installed_version(db: Database) -> int:
     return int(await db.fetchval("SELECT pg_catalog.max(version) FROM hotrollback.meta") or 0)
 
 
+_BIN_HOLDS: Final = """
+SELECT EXISTS (SELECT FROM pg_catalog.pg_class c
+                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+               WHERE n.nspname = 'hotrollback_bin')
+"""
+
 # Event triggers: name, event, function.
 _FOLLOWERS: Final = (
     (EVENT_TRIGGERS[0], "ddl_command_end", "on_ddl_v1"),
@@ -246,6 +252,10 @@ async def uninstall(db: Database, *, lock_timeout_ms: int = 2000) -> tuple[str, 
             lines += [f"NOT dropped from {it.relation}: {it.why}" for it in left]
             lines.append(f"schema {SCHEMA} stays until they are: run uninstall again")
             return tuple(lines)
+        if await db.fetchval(_BIN_HOLDS):
+            lines.append(f"schema {BIN} stays: it has tables that an undo took away")
+        else:
+            await db.execute(f"DROP SCHEMA IF EXISTS {BIN}")
         drop = f"DROP SCHEMA {SCHEMA} CASCADE"
         _, why = await locked(db, drop, lock_timeout_ms=lock_timeout_ms)
         lines.append(

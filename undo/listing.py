@@ -139,7 +139,8 @@ def _relation(oid: str) -> str:
 
 _CHANGES: Final = """
 SELECT c.at, c.xid, {session} AS session, c.tag, {role} AS role,
-       CASE c.op WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' ELSE 'delete' END AS op,
+       CASE c.op WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
+            WHEN 'C' THEN 'create table' WHEN 'B' THEN 'take away' ELSE 'not kept' END AS op,
        CASE WHEN c.new_relid IS NULL THEN {relation} ELSE {relation} || ' -> ' || {moved} END
            AS relation,
        c.before::text AS before, c.after::text AS after, {statement} AS statement,

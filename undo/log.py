@@ -22,6 +22,10 @@ INSERT: Final = "I"
 UPDATE: Final = "U"
 DELETE: Final = "D"
 OPS: Final = (INSERT, UPDATE, DELETE)
+# Of whole tables: made, and moved away by an undo.
+CREATE: Final = "C"
+REMOVE: Final = "B"
+MOVES: Final = (CREATE, REMOVE)
 
 # What a writer may give; the rest says who it is and comes from defaults.
 GIVEN: Final = (

@@ -16,6 +16,7 @@ class TableReport:
     updates: int = 0
     deletes: int = 0
     skipped: int = 0
+    moved: str = ""  # the whole table: taken away or brought back
 
 
 @dataclass(frozen=True, slots=True)

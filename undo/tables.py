@@ -103,6 +103,7 @@ WITH RECURSIVE up(relid, oid) AS (
 )
 SELECT u.relid::pg_catalog.int8 AS relid, u.oid::pg_catalog.int8 AS root
   FROM up u JOIN pg_catalog.pg_class c ON c.oid = u.oid AND NOT c.relispartition
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname <> 'hotrollback_bin'
 """
 
 _MEMBERS: Final = """

@@ -198,9 +198,18 @@ def _writing_with(case: Case, main: Relation | None, *, calls: bool) -> Plan | N
     )  # fmt: skip
 
 
+# That a table was made is recorded by an event trigger, where there is one, and what is done to it
+# in the same transaction is no gap: it can be told only afterwards.
+MAKERS: Final = frozenset(
+    (Kind.CREATE_TABLE, Kind.CREATE_TABLE_AS, Kind.SELECT_INTO, Kind.CREATE_INDEX)
+)
+
+
 def _ddl(case: Case) -> Plan | Need:
     if case.statement.temporary:
         return PASS
+    if case.statement.kind in MAKERS:
+        return case.watch(Reason.DDL)
     tables = _tables(case)
     if isinstance(tables, Need):
         return tables

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from proxy.capture import around
 from proxy.capture.around import Own
 from proxy.capture.case import Need
-from proxy.capture.choose import choose, may_write
+from proxy.capture.choose import MAKERS, choose, may_write
 from proxy.capture.plan import PASS, How, Plan, Reason
 from proxy.catalog import identity, relation
 from proxy.catalog.cache import Known
@@ -70,7 +70,7 @@ def plan_unsettled(session: "Session", statement: Statement, text: bytes) -> Pla
         return PASS
     if not session.recording:
         return _blind(session, statement, text)
-    reason = _NOT_COMPARED.get(statement.kind.group)
+    reason = _NOT_COMPARED.get(statement.kind.group) if statement.kind not in MAKERS else None
     how = How.WATCH if reason is None else How.NOTE
     found = Plan(how, statement.fingerprint, reason or Reason.UNSETTLED)
     _seen(session, found, statement, text)

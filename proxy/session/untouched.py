@@ -60,7 +60,8 @@ def fits(session: "Session", statement: Statement, chosen: Plan) -> bool:
     """Whether it is needed, or nobody knows, and the extended protocol does the same with it. There
     `$1` is a parameter, and what runs at the commit has no text."""
     if chosen.how in {How.WATCH, How.TRIGGER}:
-        wanted = needed(statement, chosen) and (session.in_block or not chosen.late)
+        seen = needed(statement, chosen) or statement.kind.group is Group.DDL
+        wanted = seen and (session.in_block or not chosen.late)
     else:
         wanted = chosen.how is How.NOTE
     same = statement.kind.group in _SAME and statement.kind is not Kind.COPY_TO

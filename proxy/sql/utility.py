@@ -69,9 +69,11 @@ def _create(source: Source, index: int, stop: int) -> Kind:
         as_ = find_as(source, at, stop)
         if as_ is not None and words[as_ + 1] in _QUERY:
             return Kind.CREATE_TABLE_AS
+        if words[at] == b"table":
+            return Kind.CREATE_TABLE
     if b"concurrently" in words[index : index + 3]:
         return Kind.CONCURRENTLY
-    return Kind.CREATE
+    return Kind.CREATE_INDEX if b"index" in words[at : at + 1] else Kind.CREATE
 
 
 def find_as(source: Source, index: int, stop: int) -> int | None:
@@ -301,6 +303,18 @@ def _created(statement: Statement, source: Source, index: int, stop: int) -> int
     return None if named is None else named[1] - 1
 
 
+def _indexed(statement: Statement, source: Source, index: int, stop: int) -> None:
+    """CREATE INDEX: of which table. Of others that run concurrently nothing is told."""
+    if source.words[index] != b"create":
+        return
+    at = index
+    while at < stop and source.words[at] != b"on":
+        at += 1
+    named = find_name(source, at + 1 + (source.words[at + 1 : at + 2] == [b"only"]), stop)
+    if named is not None:
+        statement.targets = (named[0],)
+
+
 def _selected_into(statement: Statement, source: Source, index: int, stop: int) -> None:
     words = source.words
     at = _into(words, index, stop)
@@ -336,6 +350,9 @@ DETAILS: Final[dict[Kind, Detail]] = {
     Kind.DROP: _table_changed,
     Kind.DO: _done,
     Kind.CREATE: _created,
+    Kind.CREATE_TABLE: _created,
+    Kind.CREATE_INDEX: _indexed,
+    Kind.CONCURRENTLY: _indexed,
     Kind.CREATE_TABLE_AS: _created,
     Kind.SELECT_INTO: _selected_into,
 }

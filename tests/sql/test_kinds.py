@@ -28,7 +28,7 @@ def kind(text: bytes) -> Kind:
         (b"COPY t TO STDOUT", Kind.COPY_TO),
         (b"COPY (SELECT 1) TO STDOUT", Kind.COPY_TO),
         (b"TRUNCATE t", Kind.TRUNCATE),
-        (b"CREATE TABLE t (a int DEFAULT 1)", Kind.CREATE),
+        (b"CREATE TABLE t (a int DEFAULT 1)", Kind.CREATE_TABLE),
         (b"CREATE TABLE t AS SELECT 1", Kind.CREATE_TABLE_AS),
         (
             b"CREATE UNLOGGED TABLE IF NOT EXISTS t (a) WITH (fillfactor = 50) AS TABLE u",

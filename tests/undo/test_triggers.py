@@ -26,7 +26,8 @@ async def changes(db: asyncpg.Connection) -> list[str]:
     """The log, as `table op before -> after`, in its order; images as text without quotes."""
     rows = await db.fetch(
         "SELECT relid::regclass::text AS relation, op::text, before::text, after::text,"
-        " new_relid::regclass::text AS moved FROM hotrollback.change ORDER BY lsn, at"
+        " new_relid::regclass::text AS moved FROM hotrollback.change WHERE op <> 'C'"
+        " ORDER BY lsn, at"
     )
     return [
         f"{r['relation']}{'>' + r['moved'] if r['moved'] else ''} {r['op']} "

@@ -3,7 +3,7 @@
 
 CREATE SCHEMA IF NOT EXISTS hotrollback;
 GRANT USAGE ON SCHEMA hotrollback TO PUBLIC;
-COMMENT ON SCHEMA hotrollback IS 'Undo log of Hot Rollback. Leave it out of dumps with pg_dump -N hotrollback.';
+COMMENT ON SCHEMA hotrollback IS 'Undo log of Hot Rollback. Leave it out of dumps with pg_dump -N ''hotrollback*''.';
 
 -- The cluster and database that the log belongs to: oids, xids and LSNs mean nothing elsewhere.
 CREATE TABLE hotrollback.meta (

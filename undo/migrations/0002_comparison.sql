@@ -27,6 +27,7 @@ BEGIN
     PERFORM set_config('hotrollback.mark', json_build_object(
         'lsn', pg_current_wal_insert_lsn(),
         'fingerprint', fingerprint,
+        'made', cardinality(hotrollback.made_so_far_v1()),
         'log', (SELECT sum(pg_stat_get_xact_tuples_inserted(i.inhrelid))
                   FROM pg_inherits i WHERE i.inhparent = 'hotrollback.change'::regclass),
         'writes', (SELECT coalesce(json_agg(w), '[]') FROM hotrollback.writes_v1() w
@@ -51,6 +52,14 @@ END $$;
 CREATE FUNCTION hotrollback.truncated_v1() RETURNS jsonb
     LANGUAGE sql VOLATILE SET search_path = pg_catalog
     AS $$ SELECT coalesce(nullif(current_setting('hotrollback.truncated', true), ''), '{}')::jsonb $$;
+
+-- Tables that this transaction has made so far, and that are recorded as such.
+CREATE FUNCTION hotrollback.made_so_far_v1() RETURNS oid[]
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog
+    AS $$
+    SELECT ARRAY(SELECT m::oid FROM json_array_elements_text(
+        coalesce(nullif(current_setting('hotrollback.made', true), ''), '[]')::json) m)
+$$;
 
 -- Changes that this transaction recorded since an LSN, as the server counts them.
 CREATE FUNCTION hotrollback.recorded_v1(since pg_lsn)
@@ -103,6 +112,7 @@ CREATE FUNCTION hotrollback.missing_v1(mark json) RETURNS oid[]
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 DECLARE
+    made constant oid[] := (hotrollback.made_so_far_v1())[(mark ->> 'made')::integer + 1:];
     missing oid[];
     wrote bigint;
     logged bigint;
@@ -118,12 +128,13 @@ BEGIN
                  FROM json_to_recordset(mark -> 'writes')
                       AS m(relid oid, ins bigint, upd bigint, del bigint)
                 WHERE m.relid = w.relid) b
-         WHERE w.ins + w.upd + w.del > b.before;
+         WHERE w.ins + w.upd + w.del > b.before AND w.relid <> ALL (made);
         logged := (SELECT sum(pg_stat_get_xact_tuples_inserted(i.inhrelid))
                      FROM pg_inherits i WHERE i.inhparent = 'hotrollback.change'::regclass)
                   - (mark ->> 'log')::bigint
                   - (SELECT coalesce(sum(t.value::bigint), 0)
-                       FROM jsonb_each_text(hotrollback.truncated_v1()) t);
+                       FROM jsonb_each_text(hotrollback.truncated_v1()) t)
+                  - cardinality(made);
         RETURN CASE WHEN wrote = logged OR wrote IS NULL THEN '{}' ELSE missing END;
     END IF;
     RETURN ARRAY(
@@ -135,7 +146,7 @@ BEGIN
          WHERE (w.ins - coalesce(b.ins, 0) <> coalesce(r.ins, 0)
                 OR w.upd - coalesce(b.upd, 0) <> coalesce(r.upd, 0)
                 OR w.del - coalesce(b.del, 0) <> coalesce(r.del, 0))
-           AND NOT hotrollback.truncated_v1() ? w.relid::text);
+           AND NOT hotrollback.truncated_v1() ? w.relid::text AND w.relid <> ALL (made));
 END $$;
 
 -- Whether a row was written by the transaction of this number, which runs, or by a part of it: a
@@ -148,28 +159,41 @@ CREATE FUNCTION hotrollback.ours_v1(xmin xid, top bigint) RETURNS boolean
            ELSE false END
 $$;
 
--- Whether this transaction, or a part of it, has made or altered a relation that stays. TRUNCATE
--- changes the rows of the catalog that say where a table and what belongs to it are kept, no column's.
+-- Whether an object is one of these relations, an index of one, or a sequence that it owns.
+CREATE FUNCTION hotrollback.belongs_v1(object oid, relations oid[]) RETURNS boolean
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog
+    AS $$
+    SELECT object = ANY (relations)
+        OR EXISTS (SELECT FROM pg_index i
+                    WHERE i.indexrelid = object AND i.indrelid = ANY (relations))
+        OR EXISTS (SELECT FROM pg_depend d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = object
+                      AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (relations)
+                      AND d.deptype IN ('a', 'i'))
+$$;
+
+-- A relation that this transaction, or a part of it, has altered, or made without that being
+-- recorded; null if there is none. TRUNCATE changes the rows of the catalog that say where a table
+-- and what belongs to it are kept, no column's.
 CREATE FUNCTION hotrollback.altered_v1() RETURNS oid
     LANGUAGE sql VOLATILE SET search_path = pg_catalog
     AS $$
-    WITH top(id) AS (SELECT pg_current_xact_id_if_assigned()::text::bigint)
-    SELECT c.oid
+    WITH here AS (
+        SELECT pg_current_xact_id_if_assigned()::text::bigint AS top,
+               hotrollback.made_so_far_v1() AS made,
+               ARRAY(SELECT t::oid FROM jsonb_object_keys(hotrollback.truncated_v1()) t) AS truncated
+    )
+    SELECT coalesce((SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = c.oid), c.oid)
       FROM pg_class c
-     CROSS JOIN top
+     CROSS JOIN here
      WHERE c.relpersistence <> 't' AND c.oid >= 16384 AND c.relkind <> 't'
        AND c.relnamespace NOT IN (SELECT n.oid FROM pg_namespace n
                                    WHERE n.nspname IN ('hotrollback', 'pg_toast'))
-       AND hotrollback.ours_v1(c.xmin, top.id)
-       AND NOT (EXISTS (SELECT FROM jsonb_object_keys(hotrollback.truncated_v1()) AS t(relid)
-                         WHERE c.oid = t.relid::oid
-                            OR EXISTS (SELECT FROM pg_index i
-                                        WHERE i.indexrelid = c.oid AND i.indrelid = t.relid::oid)
-                            OR EXISTS (SELECT FROM pg_depend d
-                                        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
-                                          AND d.refobjid = t.relid::oid AND d.deptype IN ('a', 'i')))
+       AND hotrollback.ours_v1(c.xmin, here.top)
+       AND NOT hotrollback.belongs_v1(c.oid, here.made)
+       AND NOT (hotrollback.belongs_v1(c.oid, here.truncated)
                 AND NOT EXISTS (SELECT FROM pg_attribute a
-                                 WHERE a.attrelid = c.oid AND hotrollback.ours_v1(a.xmin, top.id)))
+                                 WHERE a.attrelid = c.oid AND hotrollback.ours_v1(a.xmin, here.top)))
      LIMIT 1
 $$;
 

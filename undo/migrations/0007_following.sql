@@ -22,6 +22,7 @@ BEGIN
     SELECT c.oid, format('%I.%I', n.nspname, c.relname)
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.oid = ANY (relations) AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+       AND n.nspname <> 'hotrollback_bin'
     ON CONFLICT DO NOTHING;
     FOR needing IN
         SELECT relid FROM hotrollback.needs_v1(relations) WHERE captured OR reasons <> '{}'
@@ -99,6 +100,12 @@ BEGIN
       FROM below b JOIN pg_class c ON c.oid = b.oid AND c.relkind IN ('r', 'p');
     IF touched IS NOT NULL THEN
         PERFORM hotrollback.follow_v1(touched);
+    END IF;
+    IF TG_TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE SCHEMA') THEN
+        PERFORM hotrollback.made_v1(ARRAY(
+            SELECT c.objid FROM pg_event_trigger_ddl_commands() c
+             WHERE c.command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO')
+               AND c.object_type = 'table' AND NOT c.in_extension));
     END IF;
 EXCEPTION WHEN OTHERS THEN
     DECLARE

@@ -1,5 +1,6 @@
 """What is inside of a selection and was not recorded, or not exactly."""
 
+from collections.abc import Collection
 from typing import Final
 
 from undo.database import Database
@@ -15,6 +16,7 @@ STALE: Final = """c.stale AND NOT EXISTS (
 
 _GAPS: Final = """
 SELECT {distinct} c.xid, c.at, c.tag, {reason} AS reason, {session} AS session,
+       c.relid::pg_catalog.int8 AS relid,
        (SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r WHERE r.oid = c.role) AS role,
        COALESCE((SELECT pg_catalog.format('%I.%I', n.nspname, k.relname)
                    FROM pg_catalog.pg_class k
@@ -30,8 +32,11 @@ SELECT {distinct} c.xid, c.at, c.tag, {reason} AS reason, {session} AS session,
 """
 
 
-async def gaps_of(db: Database, chosen: Chosen) -> tuple[Gap, ...]:
-    """What was not recorded, or not exactly, inside of the selection."""
+async def gaps_of(
+    db: Database, chosen: Chosen, gone: Collection[int] = frozenset()
+) -> tuple[Gap, ...]:
+    """What was not recorded, or not exactly, inside of the selection; not what is about tables that
+    go as a whole."""
     noted = _GAPS.format(
         distinct="",
         reason="c.reason",
@@ -64,5 +69,6 @@ async def gaps_of(db: Database, chosen: Chosen) -> tuple[Gap, ...]:
                 row["statement"],
             )
             for row in await db.fetch(query, *chosen.args)
+            if row["relid"] not in gone
         ]
     return tuple(found)

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from undo.database import Database
 from undo.image import read_back, same
-from undo.log import CHANGE
+from undo.log import CHANGE, CREATE, MOVES
 from undo.model import Change
 from undo.stages.fold import Answer, Link
 from undo.stages.select import Chosen, unseen
 from undo.tables import Tables, equal
 
-# Rows that were written when the log was full have no images; a gap tells of them.
+# Rows that were written when the log was full have no images ('-'); a gap tells of them.
 _CHANGE: Final = """
 SELECT c.tableoid::pg_catalog.int8, c.ctid, c.xid,
        (c.lsn - '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8,
@@ -23,11 +23,14 @@ SELECT c.tableoid::pg_catalog.int8, c.ctid, c.xid,
        c.op::pg_catalog.text, c.old_tid, c.new_tid, c.key, c.role::pg_catalog.int8,
        COALESCE(c.stale, false), {selected}, {dead}
   FROM hotrollback.change c
- WHERE c.op <> '-' AND {where}
+ WHERE c.op IN {ops} AND {where}
 """
+ROWS: Final = "('I', 'U', 'D')"
+_ALL: Final = "('I', 'U', 'D', 'C', 'B')"
+
 
 # Taken back and not redone, or the record of an undo: the two cancel each other out.
-_DEAD: Final = """(
+DEAD: Final = """(
     c.xid IN (SELECT u.xid FROM hotrollback.undo u)
     OR (c.xid, c.lsn) IN (SELECT d.xid, d.lsn FROM hotrollback.undone d
                             JOIN hotrollback.undo u ON u.id = d.undo WHERE u.redone_by IS NULL))"""
@@ -46,11 +49,18 @@ SELECT pg_catalog.brin_summarize_new_values(x.indexrelid)
 class Matched:
     changes: list[Change]
     snapshot: str  # whatever was committed after it may be missing
+    moves: list[Change]  # tables that are to go, or to come back
+    along: list[Change]  # rows that go with them
 
     @property
     def live(self) -> list[Change]:
         """What was undone already is not selected."""
         return [change for change in self.changes if change.selected]
+
+    @property
+    def gone(self) -> frozenset[int]:
+        """Tables that the selection made: what else it did to them goes with them."""
+        return frozenset(change.relid for change in self.moves if change.op == CREATE)
 
 
 @dataclass(slots=True)
@@ -80,10 +90,17 @@ async def match(db: Database, chosen: Chosen) -> Matched:
     """All that the selection matches."""
     snapshot = await db.fetchval("SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text")
     if chosen.redo_of is not None:
-        query = _CHANGE.format(selected="true", dead="false", where=chosen.where)
+        query = _CHANGE.format(selected="true", dead="false", ops=_ALL, where=chosen.where)
     else:
-        query = _CHANGE.format(selected=f"NOT {_DEAD}", dead=_DEAD, where=chosen.where)
-    return Matched(_read(await db.fetch(query, *chosen.args)), snapshot)
+        query = _CHANGE.format(selected=f"NOT {DEAD}", dead=DEAD, ops=_ALL, where=chosen.where)
+    found = _read(await db.fetch(query, *chosen.args))
+    moves = [change for change in found if change.op in MOVES and change.selected]
+    matched = Matched([], snapshot, moves, [])
+    gone = matched.gone
+    for change in found:
+        if change.op not in MOVES:
+            (matched.along if change.relid in gone else matched.changes).append(change)
+    return matched
 
 
 async def load(db: Database, chosen: Chosen, tables: Tables, matched: Matched) -> Loaded:
@@ -141,7 +158,7 @@ def _followers(chosen: Chosen, loaded: Loaded) -> tuple[str, list[Any]]:
         f" AS v(relid, tid)))"
         f" AND COALESCE(({chosen.where}), false) IS FALSE"
     )
-    return _CHANGE.format(selected="false", dead=_DEAD, where=where), args
+    return _CHANGE.format(selected="false", dead=DEAD, ops=ROWS, where=where), args
 
 
 async def overtaken(db: Database, chosen: Chosen, loaded: Loaded) -> bool:

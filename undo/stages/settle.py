@@ -29,6 +29,7 @@ _ATTEMPTS: Final = 10
 class Settled:
     tables: Tables
     parts: Partitions
+    matched: Matched
     loaded: Loaded
     laid: Laid
 
@@ -47,7 +48,7 @@ async def settle(db: Database, chosen: Chosen, matched: Matched, progress: Progr
         laid = await lay_out(db, tables, parts, loaded, folded.effects)
         await lock(db, laid, parts, progress)
         if not await overtaken(db, chosen, loaded):
-            return Settled(tables, parts, loaded, laid)
+            return Settled(tables, parts, matched, loaded, laid)
         matched = await match(db, chosen)
     raise TooBusy(_ATTEMPTS)
 

@@ -79,6 +79,8 @@ def rows_of(report: Report) -> Iterator[Line]:
     yield "outcome", None, None, "; ".join(said)
     yield "transactions selected", None, report.selected_transactions, None
     for table in report.tables:
+        if table.moved:
+            yield f"table {table.moved}", table.relation, None, None
         for what, rows in (
             ("rows brought back", table.inserts),
             ("rows set back", table.updates),

@@ -1,0 +1,198 @@
+"""Whole tables: what the selection made is moved away with all that it holds, and a redo brings it
+back. What others have to do with it by now is a conflict, found before anything moves.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from undo.database import Database
+from undo.log import CREATE
+from undo.model import Change, Conflict, Kind, Resolution
+from undo.policies import POLICIES
+from undo.report import TableReport
+from undo.request import UndoRequest
+from undo.stages.load import DEAD, ROWS, Matched
+from undo.stages.select import SESSION_OF, Chosen
+
+
+@dataclass(slots=True)
+class Moves:
+    """What is moved, in the order of the log."""
+
+    away: list[Change] = field(default_factory=list)
+    back: list[Change] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    stopped: bool = False
+    left: frozenset[int] = frozenset()  # tables that stay, as the policy says
+    names: dict[int, str] = field(default_factory=dict)
+
+    def reports(self) -> tuple[TableReport, ...]:
+        return (
+            *(TableReport(self.names[c.relid], moved="taken away") for c in self.away),
+            *(TableReport(self.names[c.relid], moved="brought back") for c in self.back),
+        )
+
+    def statements(self) -> tuple[str, ...]:
+        return (
+            *(f"ALTER TABLE {self.names[c.relid]} SET SCHEMA hotrollback_bin" for c in self.away),
+            *(f"-- and from there {self.names[c.relid]} comes back" for c in self.back),
+        )
+
+
+# What is there of the tables that the selection made, and what stands in the way of moving them.
+_MADE: Final = f"""
+SELECT c.oid::pg_catalog.int8 AS relid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
+       NOT EXISTS (SELECT FROM pg_catalog.pg_roles r
+                    WHERE r.oid = d.role AND pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))
+           AS denied,
+       needs.name AS needs, other.*
+  FROM ROWS FROM (pg_catalog.unnest({{relids}}::pg_catalog.oid[]),
+                  pg_catalog.unnest({{roles}}::pg_catalog.oid[]),
+                  pg_catalog.unnest({{lsns}}::pg_catalog.int8[])) AS d(relid, role, lsn)
+  JOIN pg_catalog.pg_class c ON c.oid = d.relid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname <> 'hotrollback_bin'
+  LEFT JOIN LATERAL (
+       SELECT pg_catalog.pg_describe_object(p.classid, p.objid, 0) AS name
+         FROM pg_catalog.pg_depend p
+         LEFT JOIN pg_catalog.pg_constraint k
+           ON p.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.oid = p.objid
+         LEFT JOIN pg_catalog.pg_rewrite w
+           ON p.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND w.oid = p.objid
+         LEFT JOIN pg_catalog.pg_trigger t
+           ON p.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND t.oid = p.objid
+         LEFT JOIN pg_catalog.pg_policy y
+           ON p.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND y.oid = p.objid
+        WHERE p.deptype = 'n' AND p.refobjid IN (c.oid, c.reltype)
+          AND p.refclassid = CASE WHEN p.refobjid = c.oid
+                                  THEN 'pg_catalog.pg_class'::pg_catalog.regclass
+                                  ELSE 'pg_catalog.pg_type'::pg_catalog.regclass END
+          AND COALESCE(k.conrelid, w.ev_class, t.tgrelid, y.polrelid, 0)
+              <> ALL ({{relids}}::pg_catalog.oid[])
+          AND NOT hotrollback.belongs_v1(p.objid, ARRAY[c.oid])
+        LIMIT 1) AS needs ON true
+  LEFT JOIN LATERAL (
+       SELECT c.xid, c.at, c.tag, {SESSION_OF} AS session
+         FROM hotrollback.change c
+        WHERE c.lsn >= '0/0'::pg_catalog.pg_lsn + d.lsn AND c.relid = d.relid
+          AND c.op IN {ROWS} AND NOT {DEAD} AND COALESCE(({{where}}), false) IS FALSE
+        ORDER BY c.lsn DESC LIMIT 1) AS other ON true
+"""
+
+_BINNED: Final = """
+SELECT b.relid::pg_catalog.int8 AS relid, pg_catalog.format('%I.%I', b.schema, b.name) AS name,
+       n.oid IS NULL AS homeless,
+       EXISTS (SELECT FROM pg_catalog.pg_class c
+                WHERE c.relnamespace = n.oid AND c.relname = b.name) AS taken
+  FROM hotrollback.bin b
+  JOIN pg_catalog.pg_class c ON c.oid = b.relid
+  LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = b.schema
+ WHERE b.relid = ANY ($1::pg_catalog.oid[])
+"""
+
+
+async def moves_of(db: Database, chosen: Chosen, matched: Matched, request: UndoRequest) -> Moves:
+    """What is to be moved; what is not there any more is not."""
+    moves = Moves()
+    made = {change.relid: change for change in matched.moves if change.op == CREATE}
+    if made:
+        await _away(db, chosen, made, request, moves)
+    binned = {change.relid: change for change in matched.moves if change.op != CREATE}
+    if binned:
+        await _back(db, binned, request, moves)
+    return moves
+
+
+async def _away(
+    db: Database, chosen: Chosen, made: dict[int, Change], request: UndoRequest, moves: Moves
+) -> None:
+    await _lock(db, made)
+    first = len(chosen.args) + 1
+    query = _MADE.format(
+        where=chosen.where, relids=f"${first}", roles=f"${first + 1}", lsns=f"${first + 2}"
+    )
+    roles = [change.role for change in made.values()]
+    rows = await db.fetch(
+        query, *chosen.args, list(made), roles, [change.lsn for change in made.values()]
+    )
+    for row in rows:
+        change = made[row["relid"]]
+        moves.names[change.relid] = row["name"]
+        found: list[Conflict] = []
+        if row["denied"] and not request.trust_log:
+            detail = "who made it does not own it (any more): the record may be forged"
+            found.append(_conflict(row["name"], Kind.PRIVILEGE, detail))
+        if row["needs"] is not None:
+            found.append(_conflict(row["name"], Kind.REFERENCED, f"{row['needs']} needs it"))
+        if row["xid"] is not None:
+            found.append(
+                _conflict(row["name"], Kind.LATER_CHANGE, "others have written to the table", row)
+            )
+        _decide(moves, moves.away, change, found, request)
+
+
+async def _lock(db: Database, made: Collection[int]) -> None:
+    """Before the look at who has written to them: from then on nobody does."""
+    names = await db.fetchval(
+        "SELECT pg_catalog.string_agg(pg_catalog.format('%I.%I', n.nspname, c.relname), ', ')"
+        "  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.oid = ANY ($1::pg_catalog.oid[])",
+        sorted(made),
+    )
+    if names:
+        await db.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
+
+
+async def _back(
+    db: Database, binned: dict[int, Change], request: UndoRequest, moves: Moves
+) -> None:
+    for row in await db.fetch(_BINNED, list(binned)):
+        change = binned.pop(row["relid"])
+        moves.names[change.relid] = row["name"]
+        found = []
+        if row["homeless"]:
+            found.append(_conflict(row["name"], Kind.SCHEMA, "its schema is gone"))
+        if row["taken"]:
+            found.append(
+                _conflict(row["name"], Kind.UNIQUE, "its name belongs to another relation")
+            )
+        _decide(moves, moves.back, change, found, request)
+    for change in binned.values():
+        moves.names[change.relid] = f"relation {change.relid}"
+        found = [_conflict(moves.names[change.relid], Kind.GONE, "it was dropped meanwhile")]
+        _decide(moves, moves.back, change, found, request)
+
+
+def _conflict(name: str, kind: Kind, detail: str, by: Any = None) -> Conflict:
+    """`by`: the record that is in the way."""
+    who = {field: by[field] for field in ("xid", "session", "tag", "at")} if by else {}
+    return Conflict(name, None, str(kind), None, None, None, detail=detail, **who)
+
+
+def _decide(
+    moves: Moves, goes: list[Change], change: Change, found: list[Conflict], request: UndoRequest
+) -> None:
+    resolutions = {POLICIES[request.policy](Kind(conflict.kind)) for conflict in found}
+    moves.conflicts += found
+    if Resolution.STOP in resolutions:
+        moves.stopped = True
+    elif Resolution.DROP in resolutions:
+        moves.left |= {change.relid}
+    else:
+        goes.append(change)
+
+
+async def take_away(db: Database, moves: Moves) -> None:
+    """Before rows are written: their foreign keys would hold them."""
+    for change in moves.away:
+        await db.execute("SELECT hotrollback.bin_keys_v1($1)", change.relid)
+    for change in moves.away:
+        await db.execute("SELECT hotrollback.bin_v1($1)", change.relid)
+
+
+async def bring_back(db: Database, moves: Moves) -> None:
+    """When the rows are written that they refer to."""
+    for change in moves.back:
+        await db.execute("SELECT hotrollback.unbin_v1($1)", change.relid)
+    for change in moves.back:
+        await db.execute("SELECT hotrollback.unbin_keys_v1($1)", change.relid)
