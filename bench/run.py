@@ -44,7 +44,7 @@ MODES = ("simple", "extended", "prepared")
 CLIENTS = (1, 8)
 WARM_UP_TRANSACTIONS = 300
 BASE = "direct"
-WIDTH = 110  # of the table where no terminal says how wide it is
+WIDTH = 140  # of the table where no terminal says how wide it is
 
 TPS = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
 FAILED = re.compile(r"^number of failed transactions: (\d+)", re.MULTILINE)

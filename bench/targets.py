@@ -17,6 +17,8 @@ from proxy.demo.command import Serving, call
 PGBOUNCER = Path("/usr/sbin/pgbouncer")
 PLAIN = "plain"  # the pgbench tables
 LOGGED = "logged"  # the same, with the undo log installed
+REWRITTEN = "rewritten"  # the same, without capture triggers
+DATABASES = (PLAIN, LOGGED, REWRITTEN)
 
 # Autovacuum would fall into some runs and not into others; the tables are vacuumed between rounds.
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "autovacuum": "off"}
@@ -53,7 +55,7 @@ class Bed:
         return done.stdout
 
     def vacuum(self) -> None:
-        for database in (PLAIN, LOGGED):
+        for database in DATABASES:
             tables = ("accounts", "branches", "tellers")
             which = [word for table in tables for word in ("-t", f"pgbench_{table}")]
             self.tool("vacuumdb", database, "-q", *which)
@@ -65,7 +67,7 @@ def bed(folder: Path, scale: int, wanted: tuple[str, ...]) -> Iterator[Bed]:
     with ExitStack() as stack:
         cluster = stack.enter_context(Cluster(embedded_binaries(), SETTINGS))
         empty = Bed(cluster.binaries, cluster.port, ())
-        for database in (PLAIN, LOGGED):
+        for database in DATABASES:
             empty.tool("createdb", database)
             empty.tool("pgbench", database, "-i", "-q", "-s", str(scale))
         targets = [stack.enter_context(STARTERS[name](cluster, folder)) for name in wanted]
@@ -132,11 +134,27 @@ def capture_on(cluster: Cluster, folder: Path, clients: int = 0) -> Iterator[Tar
         yield Target("capture on", serving.port, LOGGED)
 
 
+@contextmanager
+def without_triggers(cluster: Cluster, folder: Path) -> Iterator[Target]:
+    call("install", "--upstream", cluster.url(REWRITTEN), "--no-all-tables")
+    with Serving(cluster.url(REWRITTEN), folder) as serving:
+        yield Target("without triggers", serving.port, REWRITTEN)
+
+
+@contextmanager
+def triggers_alone(cluster: Cluster, _folder: Path) -> Iterator[Target]:
+    """Nobody in between: the capture triggers record every row."""
+    call("install", "--upstream", cluster.url(LOGGED))
+    yield Target("triggers alone", cluster.port, LOGGED)
+
+
 STARTERS = {
     "direct": direct,
     "pgbouncer": pgbouncer,
     "capture off": capture_off,
     "capture on": capture_on,
+    "without triggers": without_triggers,
+    "triggers alone": triggers_alone,
 }
 
 
