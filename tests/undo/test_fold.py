@@ -110,8 +110,32 @@ def test_within_a_transaction_versions_tell_the_order() -> None:
     log = Log()
     log.write("U", 5, 1, 11, selected=True, new=12)
     log.write("U", 5, 1, 10, selected=True, new=11)
-    (effect,) = log.effects()
+    (effect,) = log.effects({(1, 0): Answer.SAME})
     assert (effect.first, effect.last, effect.torn) == (1, 0, False)
+
+
+@pytest.mark.parametrize("answer", [Answer.KEY, Answer.OTHER])
+def test_a_truncated_table_uses_its_tids_again(answer: Answer) -> None:
+    log = Log()
+    log.write("D", 5, 1, 10, selected=True)
+    log.write("I", 5, 1, selected=True, new=10)
+    assert fold(log.changes, {}, {}).doubts == [(1, 0)]
+    effects = log.effects({(1, 0): answer})
+    assert [(effect.first, effect.last) for effect in effects] == [(0, 0), (1, 1)]
+
+
+def test_and_again_in_the_same_transaction() -> None:
+    """A row that was there, one that was inserted, changed and truncated, one that was inserted."""
+    log = Log()
+    log.write("D", 5, 1, 10, selected=True)
+    log.write("I", 5, 2, selected=True, new=10)
+    log.write("U", 5, 2, 10, selected=True, new=11)
+    log.write("D", 5, 2, 11, selected=True)
+    log.write("I", 5, 3, selected=True, new=10)
+    log.write("D", 5, 3, 10, selected=True)
+    assert duplicates(log.changes) == set()
+    effects = log.effects({(1, 0): Answer.OTHER})
+    assert [effect.changes for effect in effects] == [(0,), (1, 2, 3), (4, 5)]
 
 
 def test_a_row_that_was_recorded_twice_counts_once() -> None:

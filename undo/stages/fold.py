@@ -1,10 +1,11 @@
 """From changes to effects: what the selection did to each row, however often it wrote it.
 
 Pure. A change follows the change that made the row version which it replaced: versions chain by
-(relation, tid). Within a transaction that is the only order, since a row that an AFTER trigger
-changes again is recorded before its first change; no tid is used twice there. Between
-transactions a tid may be used again, or a table rewritten (VACUUM FULL), so a link that the key
-does not confirm is a *doubt*: the caller looks at the images and says what it is.
+(relation, tid). Within a transaction a tid is used once, unless the table is truncated in it. What
+was recorded in the other order is either a row that an AFTER trigger changed again, recorded before
+its first change, or another row in the place of one that is gone. Between transactions a tid may be
+used again, or a table rewritten (VACUUM FULL), and the key has to confirm a link. What nothing
+confirms is a *doubt*: the caller looks at the images and says what it is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +54,8 @@ def fold(
     when there are no doubts left.
     """
     doubts: list[Link] = []
-    rows = _join(changes, _within(changes), (roots, answers, doubts))
+    known = (roots, answers, doubts)
+    rows = _join(changes, _within(changes, known), known)
     effects = [effect for row in rows if (effect := _effect(changes, row)) is not None]
     return Folded(effects, doubts)
 
@@ -67,7 +69,8 @@ def duplicates(changes: Sequence[Change]) -> set[int]:
     news = [(c.xid, c.new_relid, c.new_tid) for c in changes if c.new_tid is not None]
     if len(set(olds)) == len(olds) and len(set(news)) == len(news):
         return set()
-    seen: dict[tuple[int, bool, Version], int] = {}
+    turns = _turns(changes)
+    seen: dict[tuple[int, bool, Version, int], int] = {}
     extra: set[int] = set()
     best_first = sorted(
         range(len(changes)), key=lambda i: (changes[i].stale, changes[i].op != "U", i)
@@ -75,7 +78,7 @@ def duplicates(changes: Sequence[Change]) -> set[int]:
     for position in best_first:
         change = changes[position]
         ends = [
-            (change.xid, is_new, version)
+            (change.xid, is_new, version, turns[position, is_new])
             for is_new, version in ((False, _old(change)), (True, _new(change)))
             if version is not None
         ]
@@ -86,6 +89,22 @@ def duplicates(changes: Sequence[Change]) -> set[int]:
     return extra
 
 
+def _turns(changes: Sequence[Change]) -> dict[tuple[int, bool], int]:
+    """How often a version had been made and replaced by turns when a change made or replaced it: to
+    make it once more after it was replaced, in the same transaction, is not the same again."""
+    found: dict[tuple[int, bool], int] = {}
+    last: dict[tuple[int, Version], tuple[bool, int]] = {}
+    for position, change in enumerate(changes):
+        for is_new, version in ((False, _old(change)), (True, _new(change))):
+            if version is None:
+                continue
+            was_new, turn = last.get((change.xid, version), (is_new, 0))
+            turn += was_new is not is_new
+            last[change.xid, version] = (is_new, turn)
+            found[position, is_new] = turn
+    return found
+
+
 def _old(change: Change) -> Version | None:
     return (change.relid, change.old_tid) if change.old_tid is not None else None
 
@@ -94,22 +113,29 @@ def _new(change: Change) -> Version | None:
     return (change.new_relid, change.new_tid) if change.new_tid is not None else None
 
 
-def _within(changes: Sequence[Change]) -> list[list[int]]:
+def _within(changes: Sequence[Change], known: Known) -> list[list[int]]:
     """The pieces of chains that one transaction made, by the order of their first record."""
     extra = duplicates(changes)
     positions = [i for i in range(len(changes)) if i not in extra] if extra else range(len(changes))
-    made = {
-        (change.xid, change.new_relid, change.new_tid): position
-        for position in positions
-        if (change := changes[position]).new_tid is not None
-    }
+    made: dict[tuple[int, int, Tid], int] = {}
+    again: dict[tuple[int, int, Tid], list[int]] = {}  # the others that made the same version
+    for position in positions:
+        change = changes[position]
+        if change.new_tid is not None:
+            end = (change.xid, change.new_relid, change.new_tid)
+            if made.setdefault(end, position) != position:
+                again.setdefault(end, []).append(position)
     follows: dict[int, int] = {}
     heads: list[int] = []
     for position in positions:
         change = changes[position]
         before = None
         if change.old_tid is not None:
-            before = made.get((change.xid, change.relid, change.old_tid))
+            end = (change.xid, change.relid, change.old_tid)
+            before = made.get(end)
+            if before is not None and (before > position or end in again):
+                makers = [i for i in (before, *again.get(end, ())) if i not in follows]
+                before = _maker(makers, position, known)
         if before is None or before == position:
             heads.append(position)
         else:
@@ -124,6 +150,16 @@ def _within(changes: Sequence[Change]) -> list[list[int]]:
         pieces.append(piece)
     pieces.sort(key=lambda piece: min(changes[i].lsn for i in piece))
     return pieces
+
+
+def _maker(makers: Sequence[int], position: int, known: Known) -> int | None:
+    """Which of these, that have no successor yet, made the version that this change replaces."""
+    earlier = [maker for maker in makers if maker <= position]
+    if earlier:
+        return earlier[-1]
+    if makers and _answer((makers[0], position), known) is Answer.SAME:
+        return makers[0]
+    return None
 
 
 def _join(changes: Sequence[Change], pieces: Iterable[list[int]], known: Known) -> list[_Row]:
@@ -183,15 +219,18 @@ def _predecessor(
 
 
 def _answered(row: _Row, head: int, known: Known) -> bool:
-    _, answers, doubts = known
-    link = (row.members[-1], head)
-    answer = answers.get(link)
-    if answer is None:
-        doubts.append(link)
-        return True
+    answer = _answer((row.members[-1], head), known)
     if answer is Answer.KEY:
         row.broken = [*(row.broken or ()), head]
     return answer is not Answer.OTHER
+
+
+def _answer(link: Link, known: Known) -> Answer:
+    """What was said of it; that it holds, until it is."""
+    _, answers, doubts = known
+    if link not in answers:
+        doubts.append(link)
+    return answers.get(link, Answer.SAME)
 
 
 def _effect(changes: Sequence[Change], row: _Row) -> Effect | None:
