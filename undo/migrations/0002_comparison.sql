@@ -53,6 +53,10 @@ CREATE FUNCTION hotrollback.truncated_v1() RETURNS jsonb
     LANGUAGE sql VOLATILE SET search_path = pg_catalog
     AS $$ SELECT coalesce(nullif(current_setting('hotrollback.truncated', true), ''), '{}')::jsonb $$;
 
+-- Relations that this transaction has truncated.
+CREATE FUNCTION hotrollback.emptied_v1() RETURNS oid[]
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog
+    AS $$ SELECT coalesce(nullif(current_setting('hotrollback.emptied', true), ''), '{}')::oid[] $$;
 -- Tables that this transaction has made so far, and that are recorded as such.
 CREATE FUNCTION hotrollback.made_so_far_v1() RETURNS oid[]
     LANGUAGE sql VOLATILE SET search_path = pg_catalog
@@ -181,7 +185,7 @@ CREATE FUNCTION hotrollback.altered_v1() RETURNS oid
     WITH here AS (
         SELECT pg_current_xact_id_if_assigned()::text::bigint AS top,
                hotrollback.made_so_far_v1() AS made,
-               ARRAY(SELECT t::oid FROM jsonb_object_keys(hotrollback.truncated_v1()) t) AS truncated
+               hotrollback.emptied_v1() AS emptied
     )
     SELECT coalesce((SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = c.oid), c.oid)
       FROM pg_class c
@@ -191,7 +195,7 @@ CREATE FUNCTION hotrollback.altered_v1() RETURNS oid
                                    WHERE n.nspname IN ('hotrollback', 'pg_toast'))
        AND hotrollback.ours_v1(c.xmin, here.top)
        AND NOT hotrollback.belongs_v1(c.oid, here.made)
-       AND NOT (hotrollback.belongs_v1(c.oid, here.truncated)
+       AND NOT (hotrollback.belongs_v1(c.oid, here.emptied)
                 AND NOT EXISTS (SELECT FROM pg_attribute a
                                  WHERE a.attrelid = c.oid AND hotrollback.ours_v1(a.xmin, here.top)))
      LIMIT 1

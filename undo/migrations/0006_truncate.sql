@@ -43,6 +43,7 @@ BEGIN
     IF NOT has_schema_privilege('hotrollback', 'USAGE') THEN -- as in capture_body_v1
         RETURN NULL;
     END IF;
+    PERFORM set_config('hotrollback.emptied', (hotrollback.emptied_v1() || TG_RELID)::text, true);
     copied := hotrollback.copy_truncated_v1(TG_RELID);
     IF copied IS NULL THEN
         INSERT INTO hotrollback.gap (fingerprint, relid, reason)
