@@ -1,0 +1,26 @@
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from fix_postgres import Server
+
+from proxy.demo.command import Serving, call
+
+pytest.register_assert_rewrite("forms_bed")
+from forms_bed import AS_DUMPED, Bed  # noqa: E402
+
+EXTENSIONS = ("hstore", "citext", "ltree", "refint", "autoinc", "moddatetime", "postgres_fdw")
+
+
+@pytest.fixture(scope="session")
+def bed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    """One for each server and test process: cases have schemas and tags of their own."""
+    with server.database() as database:
+        for name in EXTENSIONS:
+            database.psql(f"CREATE EXTENSION {name} SCHEMA public")
+        call("install", "--upstream", database.url())
+        with (
+            Serving(database.url(), tmp_path_factory.mktemp("forms")) as serving,
+            psycopg.connect(database.url(), autocommit=True, options=AS_DUMPED) as direct,
+        ):
+            yield Bed(database, serving, direct)
