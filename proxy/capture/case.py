@@ -45,6 +45,9 @@ class Case:
     fingerprint: int
 
     def watch(self, reason: Reason, relation: Relation | None = None) -> Plan:
+        """The server does not count what is written on another one: that cannot be compared."""
+        if reason is Reason.FOREIGN_TABLE:
+            return Plan(How.NOTE, self.fingerprint, reason, relation)
         late = relation is not None and relation.deferred
         return Plan(How.WATCH, self.fingerprint, reason, relation, late=late)
 

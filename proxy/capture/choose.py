@@ -254,6 +254,8 @@ def _copy(case: Case) -> Plan | Need:
         return relation
     if relation is not None and relation.temporary and not relation.writes_elsewhere:
         return PASS
+    if relation is not None and (relation.foreign or relation.kind == "f"):
+        return case.watch(Reason.FOREIGN_TABLE, relation)
     if relation is not None and relation.captured and relation.kind in "rp":
         return case.trigger(Reason.COPY, relation, elsewhere=relation.writes_elsewhere)
     return case.watch(Reason.COPY, relation)

@@ -51,8 +51,6 @@ def test_plain_writes_are_rewritten(text):
 # Facts of the relation, and what is then said of an INSERT, an UPDATE and a DELETE of it.
 FACTS = [
     ({"kind": "v"}, Reason.VIEW),
-    ({"kind": "f", "foreign": True}, Reason.FOREIGN_TABLE),
-    ({"kind": "p", "foreign": True}, Reason.FOREIGN_TABLE),
     ({"kind": "m"}, Reason.RELATION),
     ({"rules": True}, Reason.RULES),
     ({"row_security": True}, Reason.ROW_SECURITY),
@@ -66,6 +64,22 @@ FACTS = [
 def test_what_would_be_seen_or_inexact_is_watched(text, facts, reason):
     chosen = plan(text, replace(PLAIN, **facts))
     assert (chosen.how, chosen.reason) == (How.WATCH, reason)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        UPDATE,
+        INSERT,
+        DELETE,
+        "copy t from stdin",
+        "with u as (delete from t returning id) select 1",
+    ],
+)
+@pytest.mark.parametrize("kind", ["f", "p"])
+def test_what_another_server_is_to_write_cannot_be_compared(text, kind):
+    chosen = plan(text, replace(PLAIN, kind=kind, foreign=True))
+    assert (chosen.how, chosen.reason) == (How.NOTE, Reason.FOREIGN_TABLE)
 
 
 CAPTURED = replace(PLAIN, uncaptured=0)
