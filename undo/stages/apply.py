@@ -7,6 +7,7 @@ from typing import Final
 from undo.database import Database
 from undo.errors import AlwaysTrigger, NeedsReplicaRole, NotRestored, PlanNotMet
 from undo.inverse import delete, insert, update
+from undo.log import RECORDS_ITSELF
 from undo.stages.constraints import broken, rekeyed
 from undo.stages.order import Sequence, Work, order
 from undo.stages.rows import Laid, Progress, Rows
@@ -196,12 +197,15 @@ class _Writer:
             await self._run(root, query, "DELETE", count)
 
     def _unrecorded(self, root: int) -> list[int]:
-        """Tables whose capture trigger does not fire now."""
+        """Tables whose capture trigger does not fire now, or lets pass what has such names."""
         quiet = root in self.sequence.silent
+        family = self.laid.rows[root].family
+        names = (*(c.name for c in family.columns), *(heap.name for heap in family.heaps.values()))
+        passes = any(RECORDS_ITSELF in name for name in names)
         return [
             relid
-            for relid, heap in self.laid.rows[root].family.heaps.items()
-            if not _records(heap, quiet=quiet)
+            for relid, heap in family.heaps.items()
+            if passes or not _records(heap, quiet=quiet)
         ]
 
     async def _run(self, root: int, query: str, what: str, count: int) -> None:
