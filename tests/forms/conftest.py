@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from fix_postgres import Server
+from type_values import OBJECTS
 
 from proxy.demo.command import Serving, call
 
@@ -18,6 +19,7 @@ def bed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Be
     with server.database() as database:
         for name in EXTENSIONS:
             database.psql(f"CREATE EXTENSION {name} SCHEMA public")
+        database.psql(OBJECTS + 'GRANT USAGE ON SCHEMA "Odd ""sch.ema" TO PUBLIC')
         call("install", "--upstream", database.url())
         with (
             Serving(database.url(), tmp_path_factory.mktemp("forms")) as serving,

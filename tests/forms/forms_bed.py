@@ -58,7 +58,7 @@ class Case:
     since: int = 15  # the version of PostgreSQL that has it
     gaps: frozenset[tuple[str, str | None]] = frozenset()  # reason and relation; undo refuses then
     same: bool = False  # nothing is left of what was written
-    options: dict[str, str] = field(default_factory=dict)  # settings of the session
+    options: dict[str, str] = field(default_factory=dict)  # settings; {} stands for the schema
 
 
 @dataclass(slots=True)
@@ -118,11 +118,12 @@ class Bed:
             return clean.pop(0)
         self.schemas += 1
         schema = f"forms_{self.schemas}"
-        self.direct.execute(
-            f"BEGIN; CREATE SCHEMA {schema}; SET search_path = {schema}, public;"
-            f"GRANT ALL ON SCHEMA {schema} TO PUBLIC;"
-            f"{case.setup}; {case.grants.format(schema)}; COMMIT"
-        )
+        with self.direct.transaction():
+            self.direct.execute(
+                f"CREATE SCHEMA {schema}; SET search_path = {schema}, public;"
+                f"GRANT ALL ON SCHEMA {schema} TO PUBLIC;"
+                f"{case.setup}; {case.grants.format(schema)}"
+            )
         return schema
 
     def content(self, schemas: list[str]) -> list[str]:
@@ -140,12 +141,14 @@ class Bed:
         basis = {"search_path": f"{schema},public", "hotrollback.tag": self.tag, **case.options}
 
         def open_(user: str = case.user, **settings: str) -> Connection:
-            given = {**basis, **settings}.items()
+            given = {k: v.format(schema) for k, v in {**basis, **settings}.items()}
             connection = psycopg.connect(
                 f"postgresql://{user}@127.0.0.1:{self.serving.port}/{self.database.name}",
                 autocommit=True,
                 sslmode="disable",
-                options=" ".join("-c {}={}".format(k, v.replace(" ", "\\ ")) for k, v in given),
+                options=" ".join(
+                    "-c {}={}".format(k, v.replace(" ", "\\ ")) for k, v in given.items()
+                ),
             )
             opened.append(connection)
             return connection
@@ -154,15 +157,18 @@ class Bed:
         for connection in opened:
             connection.close()
 
-    def console(self, command: str) -> dict[str, Any]:
-        """The report that an undo or a redo answers."""
+    def rows(self, command: str) -> list[dict[str, Any]]:
+        """What the admin console answers."""
         with psycopg.connect(
             host=str(self.serving.admin), port=6433, dbname="hotrollback", autocommit=True
         ) as admin:
             cursor = admin.cursor(row_factory=dict_row)
-            cursor.execute(f"{command} IN DATABASE {self.database.name} AS JSON")
-            (row,) = cursor.fetchall()
-            return row["report"]
+            return cursor.execute(command).fetchall()
+
+    def console(self, command: str) -> dict[str, Any]:
+        """The report that an undo or a redo answers."""
+        (row,) = self.rows(f"{command} IN DATABASE {self.database.name} AS JSON")
+        return row["report"]
 
     def undo(self) -> dict[str, Any]:
         return self.console(f"UNDO TAG '{self.tag}'")
