@@ -69,8 +69,8 @@ def by_trigger(case: Case, relation: Relation, *, calls: bool) -> bool:
     """Whether its capture trigger should record a statement that could be rewritten: a trigger lets
     pass all that a rewritten statement writes, also by the functions that it calls; and looks at
     its text for each row."""
-    statement = case.statement
-    return calls or relation.volatile or statement.end - statement.start > _LONG
+    long = case.statement.end - case.statement.start > _LONG
+    return calls or relation.volatile or relation.implicit or long
 
 
 def why_not(case: Case, relation: Relation) -> Reason | None:

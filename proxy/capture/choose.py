@@ -114,6 +114,8 @@ def _row_writer(case: Case) -> Plan | Need:
     if relation.temporary:
         return case.watch(Reason.FUNCTION) if calls or relation.triggers else PASS
     elsewhere = calls or relation.writes_elsewhere
+    if relation.implicit and not relation.captured:
+        elsewhere = True
     reason = why_not(case, relation)
     if relation.captured and (reason is not None or by_trigger(case, relation, calls=calls)):
         return case.trigger(_elsewhere(relation), relation, elsewhere=elsewhere)
@@ -193,7 +195,8 @@ def _writing_with(case: Case, main: Relation | None, *, calls: bool) -> Plan | N
         return case.watch(Reason.WRITABLE_CTE, relation)
     return Plan(
         How.REWRITE, case.fingerprint, Reason.WRITABLE_CTE, relation, edits,
-        watch=calls or any(each.temporary or each.writes_elsewhere for each in relations),
+        watch=calls
+        or any(each.temporary or each.writes_elsewhere or each.implicit for each in relations),
         late=any(each.deferred for each in relations), captured=captured,
     )  # fmt: skip
 

@@ -42,6 +42,7 @@ class Relation:
     deferred: bool  # one of them may fire at commit
     query_seen: bool  # current_query() is in reach: a rewritten text would be data
     volatile: bool  # defaults or checks call a user's volatile function
+    implicit: bool  # views, operators, casts or aggregates of the database call such functions
     heaps: tuple[int, ...]
     uncaptured: int  # how many heaps lack an always enabled capture trigger
     cascades: tuple[int, ...]  # tables that a foreign key action may write

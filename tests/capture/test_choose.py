@@ -16,8 +16,8 @@ from undo.image import Column, ColumnKind
 PLAIN = Relation(
     oid=1, schema="public", name="t", kind="r", shape=42, temporary=False, row_security=False, rules=False,
     foreign=False, inherited=False, triggers=False, deferred=False, query_seen=False,
-    volatile=False, heaps=(1,), uncaptured=1, cascades=(), referrers=(9,), cascades_uncaptured=0,
-    selectable=True, key=("id",),
+    volatile=False, implicit=False, heaps=(1,), uncaptured=1, cascades=(), referrers=(9,),
+    cascades_uncaptured=0, selectable=True, key=("id",),
 )  # fmt: skip
 COLUMNS = (
     Column("id", ColumnKind.PLAIN, "integer", "integer", not_null=True, hashable=True),
@@ -112,6 +112,7 @@ def test_what_a_trigger_records_is_compared_beside_others():
         (UPDATE, {"rules": True}, True),
         (INSERT, {"row_security": True}, False),
         (DELETE, {"volatile": True}, True),
+        (INSERT, {"implicit": True}, False),
         (UPDATE + " where writes()", {}, True),
         (UPDATE + LONG, {}, False),
         (UPDATE + LONG + " /* hotrollback_w */", {}, True),
@@ -124,6 +125,10 @@ def test_what_a_trigger_records_is_compared_beside_others():
 def test_what_a_trigger_records(text, facts, watch):
     chosen = plan(text, replace(CAPTURED, **facts))
     assert (chosen.how, chosen.watch, chosen.edits) == (How.TRIGGER, watch, ())
+
+
+def test_what_a_text_may_call_unseen_is_compared_where_no_trigger_records_it():
+    assert plan(INSERT, replace(PLAIN, implicit=True)).watch
 
 
 @pytest.mark.parametrize("more", [", writes()", ", (select '" + "x" * 10_000 + "')"])

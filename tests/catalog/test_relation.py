@@ -59,6 +59,26 @@ def asked(database):
     return ask
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        "create view calls as select w()",
+        "create operator !+ (function = text_of, rightarg = plain)",
+        "create cast (plain as text) with function text_of (plain)",
+        "create aggregate ag (int) (sfunc = int4pl, stype = int, finalfunc = same)",
+        "create domain d as int check (same(value) > 0)",
+    ],
+)
+def test_what_texts_call_without_naming_it(asked, database, made):
+    database.psql(
+        "create function text_of(plain) returns text language sql volatile as 'select null::text';"
+        "create function same(int) returns int language sql volatile as 'select $1'"
+    )
+    assert not asked("plain")[0].implicit
+    database.psql(made)
+    assert asked("plain")[0].implicit
+
+
 def test_facts(asked):
     for name, found in zip(TRUE, asked(*TRUE), strict=True):
         assert {flag for flag in FLAGS if getattr(found, flag)} == TRUE[name], name

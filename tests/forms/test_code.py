@@ -36,15 +36,7 @@ CREATE PROCEDURE stays(i int) LANGUAGE plpgsql AS $$ BEGIN DELETE FROM t WHERE i
 CREATE PROCEDURE stays_in_sql(i int) LANGUAGE sql BEGIN ATOMIC UPDATE t SET v = 'p' WHERE id = i; END;
 CREATE PROCEDURE gives(INOUT i int) LANGUAGE plpgsql AS $$ BEGIN
   INSERT INTO t VALUES (i, 'given'); i := i + 1; END $$;
-CREATE AGGREGATE writing_sum (int) (SFUNC = writes_state, STYPE = int, INITCOND = 0);
-CREATE OPERATOR !+ (FUNCTION = bump, RIGHTARG = int);
-CREATE VIEW calls AS SELECT id, bump(id) AS r FROM t;
 """
-STATE = """
-CREATE FUNCTION writes_state(s int, i int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
-  INSERT INTO other VALUES (i, 'aggregate'); RETURN s + i; END $$;
-CREATE AGGREGATE"""
-SETUP = SETUP.replace("CREATE AGGREGATE", STATE)
 
 
 def sent(*writes, ways=EVERY_WAY, **more) -> Case:
@@ -83,9 +75,6 @@ TABLE = {
     "a cursor that a function opens": sent(
         "BEGIN", "SELECT refers()", "FETCH 3 FROM mine", "COMMIT"
     ),
-    "aggregate": sent("SELECT writing_sum(id) FROM t"),
-    "operator": sent("SELECT !+ 4"),
-    "view": sent("SELECT * FROM calls WHERE id = 5"),
     "values of an insert": sent(
         "INSERT INTO other VALUES (1, bump(1))",
         "INSERT INTO other SELECT id, bump(id) FROM t WHERE id < 4 RETURNING bump(id)",

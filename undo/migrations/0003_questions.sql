@@ -171,6 +171,26 @@ BEGIN
                   JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) u.refobjid
                  WHERE m.root OPERATOR(pg_catalog.=) c.oid
                    AND p.provolatile OPERATOR(pg_catalog.=) 'v'),
+            -- Functions of users that may write and that a text calls without naming them. The same
+            -- for every relation: it is asked once.
+            'implicit', (SELECT EXISTS (
+                SELECT FROM pg_catalog.pg_proc p
+                  JOIN pg_catalog.pg_depend u
+                    ON u.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+                   AND u.refobjid OPERATOR(pg_catalog.=) p.oid
+                 WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+                   AND p.provolatile OPERATOR(pg_catalog.=) 'v'
+                   AND (u.classid OPERATOR(pg_catalog.=) ANY (ARRAY[
+                            'pg_catalog.pg_operator', 'pg_catalog.pg_cast', 'pg_catalog.pg_rewrite',
+                            'pg_catalog.pg_type', 'pg_catalog.pg_constraint'
+                        ]::pg_catalog.regclass[]::pg_catalog.oid[])
+                        OR EXISTS (SELECT FROM pg_catalog.pg_aggregate a
+                                    WHERE u.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+                                      AND a.aggfnoid::pg_catalog.oid OPERATOR(pg_catalog.=) u.objid))
+                   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+                                    WHERE e.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+                                      AND e.objid OPERATOR(pg_catalog.=) p.oid
+                                      AND e.deptype OPERATOR(pg_catalog.=) 'e'))),
             'heaps', (SELECT pg_catalog.json_agg(h.oid::pg_catalog.int8) FROM heaps h
                        WHERE h.root OPERATOR(pg_catalog.=) c.oid),
             'uncaptured', (SELECT pg_catalog.count(*) FROM heaps h
