@@ -40,7 +40,7 @@ CREATE PROCEDURE gives(INOUT i int) LANGUAGE plpgsql AS $$ BEGIN
 
 
 def sent(*writes, ways=EVERY_WAY, **more) -> Case:
-    return Case(writes, SETUP, ways, **more)
+    return Case(writes, SETUP, ways, again=True, **more)
 
 
 TABLE = {

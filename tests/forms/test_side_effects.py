@@ -2,7 +2,7 @@
 rules stand in between."""
 
 import pytest
-from forms_bed import EVERY_WAY, Bed, Case
+from forms_bed import TWO_WAYS, Bed, Case
 
 ALL = "GRANT ALL ON ALL TABLES IN SCHEMA {0} TO PUBLIC"
 LEVELS = """
@@ -24,13 +24,13 @@ KEYS = (
 )
 
 FOREIGN_KEYS = {
-    "cascades": Case(KEYS, LEVELS.format(CASCADE, CASCADE), EVERY_WAY),
-    "cascade, then set null": Case(KEYS, LEVELS.format(CASCADE, NULLS), EVERY_WAY),
+    "cascades": Case(KEYS, LEVELS.format(CASCADE, CASCADE), TWO_WAYS),
+    "cascade, then set null": Case(KEYS, LEVELS.format(CASCADE, NULLS), TWO_WAYS),
     "set default, then cascade": Case(KEYS[:2], LEVELS.format(DEFAULTS, CASCADE)),
     "deferred cascades": Case(
         ("BEGIN", *KEYS, "COMMIT"),
         LEVELS.format(f"{CASCADE} DEFERRABLE INITIALLY DEFERRED", CASCADE),
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "set null of some columns": Case(
         ("DELETE FROM p WHERE id = 1",),
@@ -42,7 +42,7 @@ FOREIGN_KEYS = {
         ("DELETE FROM tree WHERE id = 2", "UPDATE tree SET id = 100 WHERE id = 1"),
         "CREATE TABLE tree (id int PRIMARY KEY, up int REFERENCES tree ON DELETE CASCADE ON UPDATE CASCADE);"
         "INSERT INTO tree VALUES (1, NULL), (2, 1), (3, 2), (4, 3), (5, 1)",
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "a circle": Case(
         ("BEGIN", "DELETE FROM x", "DELETE FROM y", "INSERT INTO y VALUES (2, 2)", "INSERT INTO x VALUES (2, 2)", "COMMIT"),
@@ -99,16 +99,16 @@ ROWS = (
     "WITH d AS (DELETE FROM t WHERE id = 5 RETURNING *) UPDATE t SET n = d.n + 1 FROM d WHERE t.id = 6",
 )
 TRIGGERS = {
-    "before": Case(ROWS, TRIGGERED, EVERY_WAY),
-    "after": Case(ROWS, AFTER, EVERY_WAY),
+    "before": Case(ROWS, TRIGGERED, TWO_WAYS),
+    "after": Case(ROWS, AFTER, TWO_WAYS),
     "after, truncated": Case(("TRUNCATE t",), AFTER),
-    "the same rows again": Case(ROWS, NESTED, EVERY_WAY),
+    "the same rows again": Case(ROWS, NESTED, TWO_WAYS),
     "deferred": Case(
         (*ROWS, "BEGIN", "DELETE FROM t WHERE id = 3", "UPDATE t SET v = 'late'", "COMMIT"),
         TRIGGERED
         + "CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE OR DELETE ON t DEFERRABLE INITIALLY DEFERRED"
         " FOR EACH ROW EXECUTE FUNCTION after_it(); GRANT ALL ON SEQUENCE audit_id_seq TO PUBLIC",
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "of transition tables": Case(
         ROWS[:4],
@@ -117,13 +117,13 @@ TRIGGERS = {
         "   WHERE w.v = 'v3' AND t.id = w.id; RETURN NULL; END $$;"
         "CREATE TRIGGER of_all AFTER UPDATE ON t REFERENCING OLD TABLE AS was FOR EACH STATEMENT"
         " EXECUTE FUNCTION of_all(); GRANT ALL ON SEQUENCE audit_id_seq TO PUBLIC",
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "that keep the statement": Case(
         ("UPDATE t SET v = 'x' WHERE id = 1", "DELETE FROM t WHERE id = 2"),
         "CREATE TABLE t (id int PRIMARY KEY, v text, q text DEFAULT current_query());"
         "INSERT INTO t VALUES (1, 'a', 'q'), (2, 'b', 'q')",
-        EVERY_WAY,
+        TWO_WAYS,
     ),
 }
 
@@ -164,12 +164,12 @@ VIEWS = {
             "INSERT INTO renamed VALUES (4, 'dup') ON CONFLICT (number) DO UPDATE SET words = 'c'",
         ),
         VIEWED,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "with check option": Case(
         ("UPDATE checked SET v = 'view', id = 60 WHERE id = 2", "DELETE FROM checked WHERE id = 3"),
         VIEWED,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "instead of": Case(
         (
@@ -178,13 +178,13 @@ VIEWS = {
             "INSERT INTO calc VALUES (70, 'i')",
         ),
         VIEWED,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "merged": Case(
         ("MERGE INTO simple USING (VALUES (2), (99)) s(id) ON s.id = simple.id WHEN MATCHED THEN DELETE"
          " WHEN NOT MATCHED THEN INSERT VALUES (s.id, 'm')",),
         VIEWED,
-        EVERY_WAY,
+        TWO_WAYS,
         since=18,
     ),
     "rules": Case(
@@ -195,12 +195,12 @@ VIEWS = {
             "INSERT INTO t VALUES (90, 'plain')",
         ),
         RULED,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "one rule beside a with": Case(
         ("WITH x AS (SELECT 2 AS id) UPDATE ruled SET hidden = 9 FROM x WHERE x.id = ruled.id",),
         VIEWED + RULED_VIEW,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
 }  # fmt: skip
 

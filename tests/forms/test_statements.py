@@ -21,7 +21,7 @@ INSERT INTO swap VALUES (1), (2);
 
 
 def sent(*writes, ways=EVERY_WAY, **more) -> Case:
-    return Case(writes, TABLES, ways, **more)
+    return Case(writes, TABLES, ways, again=True, **more)
 
 
 PLAIN = {

@@ -2,7 +2,7 @@
 them."""
 
 import pytest
-from forms_bed import EVERY_WAY, EXTENDED, SIMPLE, Bed, Case, Open
+from forms_bed import EXTENDED, SIMPLE, TWO_WAYS, Bed, Case, Open
 
 PARTED = """
 CREATE TABLE m (id int, k int, v text DEFAULT 'm', PRIMARY KEY (id, k)) PARTITION BY LIST (k);
@@ -29,7 +29,7 @@ PARTITIONS = {
             "DELETE FROM m WHERE k IN (2, 4, 6) RETURNING *",
         ),
         PARTED,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "rows that move": Case(
         (
@@ -38,7 +38,7 @@ PARTITIONS = {
             "UPDATE m2 SET k = 4, id = id + 1 WHERE k = 3",
         ),
         PARTED,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "written directly": Case(
         (
@@ -50,7 +50,7 @@ PARTITIONS = {
             "INSERT INTO mx VALUES (1, 100, 'default')",
         ),
         PARTED,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "merged": Case(
         (
@@ -60,7 +60,7 @@ PARTITIONS = {
             " WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.k, 'merged')",
         ),
         PARTED,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "on conflict": Case(
         (
@@ -68,7 +68,7 @@ PARTITIONS = {
             " DO UPDATE SET v = excluded.v || m.v RETURNING *",
         ),
         PARTED,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "inside of a with": Case(
         (
@@ -76,7 +76,7 @@ PARTITIONS = {
             " INSERT INTO m SELECT id + 100, 3, v FROM u UNION ALL SELECT id + 200, 1, v FROM d",
         ),
         PARTED,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "truncated": Case(
         ("TRUNCATE m2", "BEGIN", "TRUNCATE m", "INSERT INTO m VALUES (1, 1)", "COMMIT"), PARTED
@@ -89,7 +89,7 @@ PARTITIONS = {
             "INSERT INTO n VALUES ('a', '2026-01-05')",
         ),
         UNKEYED,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
 }
 
@@ -131,7 +131,7 @@ KINDS = {
             "UPDATE also SET tag = 'x' RETURNING *",
         ),
         INHERITED,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "inheritance, truncated": Case(("TRUNCATE base",), INHERITED),
     "generated, stored": Case(
@@ -143,7 +143,7 @@ KINDS = {
             "UPDATE stored SET b = DEFAULT, w = NULL, late = id WHERE id = 5",
         ),
         COLUMNS,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "generated, virtual": Case(
         (
@@ -152,7 +152,7 @@ KINDS = {
             "INSERT INTO virtual (id, a) VALUES (9, 9), (10, NULL) RETURNING id, a, b",
         ),
         VIRTUAL,
-        EVERY_WAY,
+        TWO_WAYS,
         since=18,
     ),
     "identity and serial": Case(
@@ -182,7 +182,7 @@ KINDS = {
             "DELETE FROM u WHERE id = 2",
         ),
         "CREATE UNLOGGED TABLE u (id int PRIMARY KEY, v text); INSERT INTO u VALUES (1, 'a'), (2, 'b')",
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "temporary": Case(
         (
@@ -196,7 +196,7 @@ KINDS = {
             "DROP TABLE mine",
         ),
         "CREATE TABLE mine (id int PRIMARY KEY, v text); INSERT INTO mine VALUES (1, 'theirs')",
-        EVERY_WAY,
+        TWO_WAYS,
         user="postgres",
         same=True,
     ),
@@ -209,7 +209,7 @@ KINDS = {
         'CREATE TABLE "Or""der" ("Id" int PRIMARY KEY, "select" text, "q""uote" int, "ünï" text, "old" text,'
         ' "new" text, t text, "hotrollback_w" text, "%s $1" text, "n." text);'
         "INSERT INTO \"Or\"\"der\" VALUES (1, 's', 1, 'u', 'o'), (2, 't', 2, 'v', 'p')",
-        EVERY_WAY,
+        TWO_WAYS,
     ),
 }
 
@@ -234,16 +234,16 @@ ACCESS = {
             "INSERT INTO t VALUES (10, 'postgres', 'given away')",
         ),
         SECURED,
-        EVERY_WAY,
+        TWO_WAYS,
     ),
     "insert only": Case(
         ("INSERT INTO t VALUES (4, 'blind', NULL)", "INSERT INTO t SELECT 5, 'blind'"),
         RIGHTS,
-        EVERY_WAY,
+        TWO_WAYS,
         grants="GRANT INSERT ON {0}.t TO app",
     ),
     "delete only": Case(
-        ("DELETE FROM t",), RIGHTS, EVERY_WAY, grants="GRANT DELETE ON {0}.t TO app"
+        ("DELETE FROM t",), RIGHTS, TWO_WAYS, grants="GRANT DELETE ON {0}.t TO app"
     ),
     "some columns only": Case(
         (
@@ -252,7 +252,7 @@ ACCESS = {
             "WITH u AS (UPDATE t SET v = 'y' WHERE id = 2 RETURNING id) SELECT * FROM u",
         ),
         RIGHTS,
-        EVERY_WAY,
+        TWO_WAYS,
         grants="GRANT SELECT (id, v), UPDATE (v), INSERT (id) ON {0}.t TO app",
     ),
     "truncate only": Case(
@@ -269,7 +269,7 @@ ACCESS = {
             "DELETE FROM t WHERE id = 1",
         ),
         RIGHTS,
-        EVERY_WAY,
+        TWO_WAYS,
         user="postgres",
     ),
 }

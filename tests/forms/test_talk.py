@@ -122,7 +122,7 @@ COPIES = {
 
 @pytest.mark.parametrize("name", COPIES)
 def test_copy(bed: Bed, name: str) -> None:
-    bed.prove(Case(COPIES[name], SETUP))
+    bed.prove(Case(COPIES[name], SETUP, again=True))
 
 
 def test_copy_that_fails(bed: Bed) -> None:
@@ -131,16 +131,16 @@ def test_copy_that_fails(bed: Bed) -> None:
 
 @pytest.mark.parametrize("write", [batch, pipelined, by_cursor], ids=lambda write: write.__name__)
 def test_many_messages(bed: Bed, write: Callable[[Open], None]) -> None:
-    bed.prove(Case(write, SETUP))
+    bed.prove(Case(write, SETUP, again=True))
 
 
 def test_parameters(bed: Bed) -> None:
-    bed.prove(Case(VALUES, SETUP, (EXTENDED, PREPARED)))
+    bed.prove(Case(VALUES, SETUP, (EXTENDED, PREPARED), again=True))
 
 
 def test_prepared_statements_run_again(bed: Bed) -> None:
     again = tuple(("UPDATE t SET v = $1 WHERE id = $2", f"x{n}", n) for n in range(1, 9))
-    bed.prove(Case(again, SETUP, (EXTENDED, PREPARED)))
+    bed.prove(Case(again, SETUP, (EXTENDED, PREPARED), again=True))
 
 
 WRITES = (
@@ -172,7 +172,7 @@ def two_phases(end: str, way: str, *, elsewhere: bool) -> Callable[[Open], None]
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["by itself", "by another"])
 @pytest.mark.parametrize("way", [SIMPLE, EXTENDED, PREPARED])
 def test_two_phases(bed: Bed, way: str, *, elsewhere: bool) -> None:
-    bed.prove(Case(two_phases("COMMIT", way, elsewhere=elsewhere), SETUP))
+    bed.prove(Case(two_phases("COMMIT", way, elsewhere=elsewhere), SETUP, again=True))
     assert bed.direct.execute(
         "SELECT count(*) FROM hotrollback.change WHERE tag = 'another'"
     ).fetchall() == [(0,)]

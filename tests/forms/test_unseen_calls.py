@@ -23,7 +23,7 @@ CREATE DOMAIN checked AS int CHECK (bump(VALUE) IS NOT NULL);
 
 
 def sent(*writes: str) -> Case:
-    return Case(writes, SETUP, EVERY_WAY)
+    return Case(writes, SETUP, EVERY_WAY, again=True)
 
 
 TABLE = {
