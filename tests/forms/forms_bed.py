@@ -1,5 +1,5 @@
 """One form of write at a time: what the rows were before, the write through a proxy, its undo to the
-same rows, its redo to those that it had made, and its undo again.
+same rows, its redo to those that it had made.
 
 A case is data: what is there, what is written and how, and which gaps it may leave. It is written in a
 schema of its own for each way of sending it, under one tag.
