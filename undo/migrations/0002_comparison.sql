@@ -57,13 +57,11 @@ CREATE FUNCTION hotrollback.truncated_v1() RETURNS jsonb
 CREATE FUNCTION hotrollback.emptied_v1() RETURNS oid[]
     LANGUAGE sql VOLATILE SET search_path = pg_catalog
     AS $$ SELECT coalesce(nullif(current_setting('hotrollback.emptied', true), ''), '{}')::oid[] $$;
+
 -- Tables that this transaction has made so far, and that are recorded as such.
 CREATE FUNCTION hotrollback.made_so_far_v1() RETURNS oid[]
     LANGUAGE sql VOLATILE SET search_path = pg_catalog
-    AS $$
-    SELECT ARRAY(SELECT m::oid FROM json_array_elements_text(
-        coalesce(nullif(current_setting('hotrollback.made', true), ''), '[]')::json) m)
-$$;
+    AS $$ SELECT coalesce(nullif(current_setting('hotrollback.made', true), ''), '{}')::oid[] $$;
 
 -- Changes that this transaction recorded since an LSN, as the server counts them.
 CREATE FUNCTION hotrollback.recorded_v1(since pg_lsn)

@@ -24,7 +24,7 @@ DECLARE
            AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid));
 BEGIN
     INSERT INTO hotrollback.change (relid, op) SELECT p, 'C' FROM unnest(plain) p;
-    PERFORM set_config('hotrollback.made', to_json(hotrollback.made_so_far_v1() || plain)::text, true);
+    PERFORM set_config('hotrollback.made', (hotrollback.made_so_far_v1() || plain)::text, true);
 END $$;
 
 -- Before it is moved: what it is called, and its foreign keys, so that what they point to may go its
