@@ -27,8 +27,13 @@ class Own:
 
 _TELL: Final = b"SELECT hotrollback.tell_v1($1::pg_catalog.int8)"
 _MARK: Final = b"SELECT hotrollback.mark_v1($1::pg_catalog.int8)"
-_CHECK: Final = b"SELECT hotrollback.check_v1($1::pg_catalog.text, $2::pg_catalog.bool)"
-_LATE: Final = b"SELECT hotrollback.check_late_v1($1::pg_catalog.text, $2::pg_catalog.bool)"
+_CHECK: Final = (
+    b"SELECT hotrollback.check_v1($1::pg_catalog.text, $2::pg_catalog.bool, $3::pg_catalog.bool)"
+)
+_LATE: Final = (
+    b"SELECT hotrollback.check_late_v1("
+    b"$1::pg_catalog.text, $2::pg_catalog.bool, $3::pg_catalog.bool)"
+)
 _VERIFY: Final = (
     b"SELECT hotrollback.verify_v1($1::pg_catalog.oid[], $2::pg_catalog.text, $3::pg_catalog.bool)"
 )
@@ -96,7 +101,8 @@ def after(plan: Plan) -> tuple[Own, ...]:
         values = (_array(heaps), word.value.encode(), refuse)
         own.append(Own(_VERIFY, values, refuses=plan.refuse))
     if plan.how is How.WATCH or plan.watch:
-        own.append(Own(_CHECK, (_word(plan), refuse), refuses=plan.refuse))
+        values = (_word(plan), refuse, _bool(plan.doubted))
+        own.append(Own(_CHECK, values, refuses=plan.refuse))
         if plan.late:
-            own.append(Own(_LATE, (_word(plan), refuse)))
+            own.append(Own(_LATE, values))
     return tuple(own)

@@ -49,15 +49,27 @@ class Case:
         if reason is Reason.FOREIGN_TABLE:
             return Plan(How.NOTE, self.fingerprint, reason, relation)
         late = relation is not None and relation.deferred
-        return Plan(How.WATCH, self.fingerprint, reason, relation, late=late)
+        return Plan(
+            How.WATCH,
+            self.fingerprint,
+            reason,
+            relation,
+            late=late,
+            doubted=looks_rewritten(self.text),
+        )
 
     def trigger(self, reason: Reason, relation: Relation, *, elsewhere: bool) -> Plan:
-        """`elsewhere`: it may write other relations, too. A text that looks like one that records
-        itself is compared, since triggers let it pass."""
-        watch = elsewhere or RECORDS_ITSELF.encode() in self.text
+        """`elsewhere`: it may write other relations, too."""
+        doubted = looks_rewritten(self.text)
         return Plan(
-            How.TRIGGER, self.fingerprint, reason, relation, watch=watch, late=relation.deferred
-        )
+            How.TRIGGER, self.fingerprint, reason, relation, watch=elsewhere or doubted,
+            late=relation.deferred, doubted=doubted,
+        )  # fmt: skip
+
+
+def looks_rewritten(text: bytes) -> bool:
+    """Whether capture triggers take it for one that records itself, and let pass what it writes."""
+    return RECORDS_ITSELF.encode() in text
 
 
 def reads_text(statement: Statement) -> bool:

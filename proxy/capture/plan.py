@@ -69,19 +69,21 @@ class Plan:
     relids: tuple[int, ...] = ()  # NOTE, ANNOUNCE: the tables that it is about
     refuse: bool = False  # what the comparison finds is an error
     captured: bool = False  # REWRITE: sent as it is, triggers would record it
+    doubted: bool = False  # capture triggers may let pass some of it
 
     def in_transaction(self) -> "Plan":
         """The same where a transaction is open, in which nothing can be committed before it."""
         return replace(self, how=How.NOTE)
 
-    def beside(self) -> "Plan":
+    def beside(self, *, rewritten: bool) -> "Plan":
         """The same in a message of which something is not rewritten: a capture trigger looks at the
-        whole of it. So what is captured is left to the triggers, and what is theirs is compared."""
-        if self.how is How.TRIGGER and self.reason is not Reason.TRUNCATE:
-            return replace(self, watch=True)
+        whole of it. So what is captured is left to triggers; if anything stays `rewritten`, what
+        is theirs is compared."""
         if self.how is How.REWRITE and self.captured:
-            return replace(self, how=How.WATCH, edits=())
-        return self
+            return replace(self, how=How.WATCH, edits=(), doubted=rewritten)
+        if rewritten and self.how is How.TRIGGER and self.reason is not Reason.TRUNCATE:
+            return replace(self, watch=True, doubted=True)
+        return replace(self, doubted=True) if rewritten else self
 
     def without_log(self) -> "Plan":
         return replace(self, reason=Reason.LOG_UNAVAILABLE)

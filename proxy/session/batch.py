@@ -61,7 +61,8 @@ def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | N
             effects.sent(session, statement)
         settled = settled and not effects.unsettles(session, statement)
     if len(plans) > 1 and any(chosen.how in _AROUND for chosen in plans):
-        plans = [chosen.beside() for chosen in plans]
+        left = any(chosen.how is How.REWRITE and not chosen.captured for chosen in plans)
+        plans = [chosen.beside(rewritten=left) for chosen in plans]
     for statement, chosen in zip(statements, plans, strict=True):
         effects.sent(session, statement)
         session.count(chosen)

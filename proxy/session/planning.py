@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.capture import around
 from proxy.capture.around import Own
-from proxy.capture.case import Need
+from proxy.capture.case import Need, looks_rewritten
 from proxy.capture.choose import MAKERS, choose, may_write
 from proxy.capture.plan import PASS, How, Plan, Reason
 from proxy.catalog import identity, relation
@@ -72,7 +72,8 @@ def plan_unsettled(session: "Session", statement: Statement, text: bytes) -> Pla
         return _blind(session, statement, text)
     reason = _NOT_COMPARED.get(statement.kind.group) if statement.kind not in MAKERS else None
     how = How.WATCH if reason is None else How.NOTE
-    found = Plan(how, statement.fingerprint, reason or Reason.UNSETTLED)
+    doubted = looks_rewritten(text)
+    found = Plan(how, statement.fingerprint, reason or Reason.UNSETTLED, doubted=doubted)
     _seen(session, found, statement, text)
     return found.refused(certain=reason is not None) if session.around.reject else found
 

@@ -92,18 +92,23 @@ def test_what_can_be_rewritten_is_also_where_a_trigger_stands(text, facts):
     """It lets pass what records itself; beside what does not, it has to record it."""
     chosen = plan(text, replace(CAPTURED, **facts))
     assert (chosen.how, chosen.watch) == (How.REWRITE, bool(facts))
-    beside = chosen.beside()
+    beside = chosen.beside(rewritten=False)
     assert (beside.how, beside.edits, beside.relation) == (How.WATCH, (), chosen.relation)
 
 
 def test_what_no_trigger_records_stays_rewritten_beside_others():
-    assert plan(UPDATE).beside() == plan(UPDATE)
+    assert plan(UPDATE).beside(rewritten=True).how is How.REWRITE
 
 
 def test_what_a_trigger_records_is_compared_beside_others():
     """They may record themselves, and the trigger lets pass what stands in one message with them."""
-    assert plan("copy t from stdin", CAPTURED).beside().watch
-    assert not plan("truncate t", CAPTURED).beside().watch
+    copied = plan("copy t from stdin", CAPTURED)
+    assert (copied.beside(rewritten=True).watch, copied.beside(rewritten=True).doubted) == (
+        True,
+        True,
+    )
+    assert copied.beside(rewritten=False) == copied
+    assert not plan("truncate t", CAPTURED).beside(rewritten=True).watch
 
 
 @pytest.mark.parametrize(
@@ -168,7 +173,9 @@ OTHERS = [
     ("copy t from stdin", How.WATCH, Reason.COPY),
     ("copy t to stdout", How.PASS, None),
     ("truncate t", How.NOTE, Reason.TRUNCATE),
-    ("create table x(a int)", How.NOTE, Reason.DDL),
+    ("create table x(a int)", How.WATCH, Reason.DDL),
+    ("create index on x(a)", How.WATCH, Reason.DDL),
+    ("create view x as select 1", How.NOTE, Reason.DDL),
     ("create temp table x(a int)", How.PASS, None),
     ("create index concurrently on t(v)", How.ANNOUNCE, Reason.DDL),
     ("alter table t add a int", How.NOTE, Reason.DDL),

@@ -32,6 +32,9 @@ CREATE FUNCTION empties() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
 CREATE FUNCTION definer() RETURNS void LANGUAGE sql SECURITY DEFINER AS 'DELETE FROM t WHERE id = 3';
 CREATE FUNCTION refers() RETURNS refcursor LANGUAGE plpgsql AS $$ DECLARE c refcursor := 'mine';
   BEGIN UPDATE t SET v = 'opened' WHERE id = 1; OPEN c FOR SELECT id, dynamic(id, 'fetched') FROM t; RETURN c; END $$;
+CREATE FUNCTION upsert(i int, what text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO t VALUES (i, what);
+  EXCEPTION WHEN unique_violation THEN UPDATE t SET v = what WHERE id = i; END $$;
 CREATE PROCEDURE stays(i int) LANGUAGE plpgsql AS $$ BEGIN DELETE FROM t WHERE id = i; END $$;
 CREATE PROCEDURE stays_in_sql(i int) LANGUAGE sql BEGIN ATOMIC UPDATE t SET v = 'p' WHERE id = i; END;
 CREATE PROCEDURE gives(INOUT i int) LANGUAGE plpgsql AS $$ BEGIN
@@ -47,6 +50,11 @@ TABLE = {
     "do": sent(
         "DO $$ BEGIN DELETE FROM t WHERE id = 1; UPDATE t SET v = 'done' WHERE id = 2; END $$",
         "DO LANGUAGE plpgsql $x$ BEGIN EXECUTE 'INSERT INTO t VALUES (50, ''dyn'')'; END $x$",
+    ),
+    "what fails inside is caught": sent(
+        "SELECT upsert(1, 'there'), upsert(80, 'new')",
+        "DO $$ BEGIN DELETE FROM t WHERE id = 2; RAISE 'no'; EXCEPTION WHEN raise_exception THEN NULL; END $$",
+        "INSERT INTO other SELECT 5 FROM upsert(2, 'two')",
     ),
     "do explains": sent(
         "DO $$ BEGIN EXECUTE 'EXPLAIN ANALYZE UPDATE t SET v = ''explained'' WHERE id = 6'; END $$"

@@ -109,8 +109,11 @@ BEGIN
     SELECT fingerprint, nullif(r, 0), reason FROM unnest(relids) r;
 END $$;
 
--- Relations that changed by more than was recorded since a mark; 0 stands for any.
-CREATE FUNCTION hotrollback.missing_v1(mark json) RETURNS oid[]
+-- Relations that changed by more than was recorded since a mark; 0 stands for any. Where a capture
+-- trigger stands nothing is missing, unless it let pass what is `doubted`, or an older snapshot
+-- does not show that it was taken away: what is rolled back inside of a function is counted, too,
+-- and would seem to be.
+CREATE FUNCTION hotrollback.missing_v1(mark json, doubted boolean) RETURNS oid[]
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 DECLARE
@@ -148,7 +151,11 @@ BEGIN
          WHERE (w.ins - coalesce(b.ins, 0) <> coalesce(r.ins, 0)
                 OR w.upd - coalesce(b.upd, 0) <> coalesce(r.upd, 0)
                 OR w.del - coalesce(b.del, 0) <> coalesce(r.del, 0))
-           AND NOT hotrollback.truncated_v1() ? w.relid::text AND w.relid <> ALL (made));
+           AND NOT hotrollback.truncated_v1() ? w.relid::text AND w.relid <> ALL (made)
+           AND (doubted OR current_setting('transaction_isolation') = 'repeatable read'
+                OR NOT EXISTS (SELECT FROM pg_trigger t
+                                WHERE t.tgrelid = w.relid AND t.tgname = 'hotrollback_capture'
+                                  AND t.tgenabled = 'A')));
 END $$;
 
 -- Whether a row was written by the transaction of this number, which runs, or by a part of it: a
@@ -200,7 +207,7 @@ CREATE FUNCTION hotrollback.altered_v1() RETURNS oid
 $$;
 
 -- After it: every relation that changed by more than was recorded is a gap; so is a schema change.
-CREATE FUNCTION hotrollback.check_v1(reason text, refuse boolean) RETURNS void
+CREATE FUNCTION hotrollback.check_v1(reason text, refuse boolean, doubted boolean) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 DECLARE
@@ -213,7 +220,7 @@ BEGIN
     END IF;
     PERFORM hotrollback.leave_v1(
         fingerprint,
-        hotrollback.missing_v1(nullif(current_setting('hotrollback.mark', true), '')::json),
+        hotrollback.missing_v1(nullif(current_setting('hotrollback.mark', true), '')::json, doubted),
         reason, refuse);
     altered := hotrollback.altered_v1();
     IF altered IS NOT NULL AND NOT hotrollback.noted_v1(altered, 'ddl') THEN
@@ -223,7 +230,12 @@ END $$;
 
 -- What a statement's triggers may still do when its transaction commits is compared then: rows of
 -- this table live no longer than their transaction. Unlogged: in no publication.
-CREATE UNLOGGED TABLE hotrollback.late (mark json, reason text NOT NULL, refuse boolean NOT NULL);
+CREATE UNLOGGED TABLE hotrollback.late (
+    mark json,
+    reason text NOT NULL,
+    refuse boolean NOT NULL,
+    doubted boolean NOT NULL
+);
 GRANT INSERT ON hotrollback.late TO PUBLIC;
 
 CREATE FUNCTION hotrollback.on_late_v1() RETURNS trigger
@@ -231,7 +243,8 @@ CREATE FUNCTION hotrollback.on_late_v1() RETURNS trigger
     AS $$
 BEGIN
     PERFORM hotrollback.leave_v1((NEW.mark ->> 'fingerprint')::bigint,
-                                 hotrollback.missing_v1(NEW.mark), NEW.reason, NEW.refuse);
+                                 hotrollback.missing_v1(NEW.mark, NEW.doubted), NEW.reason,
+                                 NEW.refuse);
     PERFORM hotrollback.forget_late_v1(NEW.ctid);
     RETURN NULL;
 END $$;
@@ -243,11 +256,11 @@ CREATE FUNCTION hotrollback.forget_late_v1(place tid) RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
     AS $$ DELETE FROM hotrollback.late WHERE ctid = place $$;
 
-CREATE FUNCTION hotrollback.check_late_v1(reason text, refuse boolean) RETURNS void
+CREATE FUNCTION hotrollback.check_late_v1(reason text, refuse boolean, doubted boolean) RETURNS void
     LANGUAGE sql VOLATILE SET search_path = pg_catalog
     AS $$
-    INSERT INTO hotrollback.late (mark, reason, refuse)
-    SELECT nullif(current_setting('hotrollback.mark', true), '')::json, reason, refuse
+    INSERT INTO hotrollback.late (mark, reason, refuse, doubted)
+    SELECT nullif(current_setting('hotrollback.mark', true), '')::json, reason, refuse, doubted
      WHERE current_setting('transaction_read_only') <> 'on'
        AND pg_current_xact_id_if_assigned() IS NOT NULL
 $$;
@@ -267,7 +280,8 @@ BEGIN
         IF pg_current_xact_id_if_assigned() IS NULL THEN
             RETURN;
         END IF;
-        missing := hotrollback.missing_v1(nullif(current_setting('hotrollback.mark', true), '')::json);
+        missing := hotrollback.missing_v1(
+            nullif(current_setting('hotrollback.mark', true), '')::json, true);
     ELSE
         missing := ARRAY(
             SELECT r FROM unnest(relids) r
