@@ -5,15 +5,6 @@ from typing import Final
 from undo.database import Database
 from undo.triggers import WHY, needs
 
-_OTHERS: Final = """
-SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS relation
-  FROM pg_catalog.pg_class c
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind = 'f'
-   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'hotrollback', 'hotrollback_bin')
- ORDER BY n.nspname, c.relname
-"""
-
 # With no other reasons than these, what is written to the table by name is still rewritten.
 _BESIDES: Final = frozenset({"all_tables", "cascade", "view", "function"})
 
@@ -25,7 +16,9 @@ async def capture_state(db: Database) -> list[tuple[str, str, str]]:
     found = []
     for need in await needs(db):
         why = ", ".join(WHY.get(reason, reason) for reason in need.reasons)
-        if need.enabled == "A":
+        if "foreign_table" in need.reasons:
+            found.append((need.relation, "none", why))
+        elif need.enabled == "A":
             how = "rewrite, trigger" if _BESIDES.issuperset(need.reasons) else "trigger"
             found.append((need.relation, how, why or "attached earlier"))
         elif need.attached:
@@ -38,5 +31,4 @@ async def capture_state(db: Database) -> list[tuple[str, str, str]]:
             found.append((need.relation, how, f"{why}; needs a capture trigger: run install"))
         else:
             found.append((need.relation, "rewrite", ""))
-    found += [(row["relation"], "none", "foreign table") for row in await db.fetch(_OTHERS)]
     return sorted(found)

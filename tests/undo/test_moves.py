@@ -16,6 +16,12 @@ THERE = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablenam
 CASES = {
     "rows written": ("UPDATE made SET v = 'x' WHERE id = 1", Kind.LATER_CHANGE, True),
     "a foreign key": ("CREATE TABLE o (m int REFERENCES made)", Kind.REFERENCED, False),
+    "a parent": (
+        "CREATE TABLE o (id int, v text) PARTITION BY RANGE (id);"
+        "ALTER TABLE o ATTACH PARTITION made DEFAULT",
+        Kind.SCHEMA,
+        False,
+    ),
     "a view": ("CREATE VIEW o AS SELECT v FROM made", Kind.REFERENCED, False),
     "a function": (
         "CREATE FUNCTION o() RETURNS SETOF made LANGUAGE sql BEGIN ATOMIC TABLE made; END",

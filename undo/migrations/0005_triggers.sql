@@ -182,6 +182,13 @@ DECLARE
 BEGIN
     SELECT format('%I.%I', n.nspname, c.relname) INTO STRICT target
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
+    SELECT c.relispartition AS partition,
+           (SELECT t.tgenabled FROM pg_trigger t
+             WHERE t.tgrelid = c.oid AND t.tgname = 'hotrollback_capture') AS enabled INTO existing
+      FROM pg_class c WHERE c.oid = relation AND c.relkind = 'f';
+    IF FOUND THEN
+        RETURN hotrollback.attach_foreign_v1(target, existing.partition, existing.enabled);
+    END IF;
     body := hotrollback.capture_body_v1(relation);
     IF EXISTS (SELECT FROM hotrollback.columns_v1(ARRAY[relation])
                 WHERE kind IN ('sensitive', 'sensitive_text')) THEN
@@ -237,7 +244,7 @@ BEGIN
     RETURN QUERY
     WITH RECURSIVE upward(start, oid) AS (
         SELECT c.oid, c.oid FROM pg_class c
-         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+         WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'
            AND (wanted IS NULL OR c.oid = ANY (wanted))
            AND c.relnamespace NOT IN (
                SELECT n.oid FROM pg_namespace n
@@ -340,13 +347,15 @@ BEGIN
     )
     SELECT c.oid,
            ARRAY(SELECT DISTINCT r.reason
-                   FROM (SELECT unnest(g.reasons) FROM general g
+                   FROM (SELECT unnest(g.reasons) FROM general g WHERE c.relkind = 'r'
+                         UNION ALL
+                         SELECT 'foreign_table' WHERE c.relkind = 'f'
                          UNION ALL
                          SELECT s.reason FROM member m JOIN special s ON s.root = m.root
-                          WHERE m.oid = c.oid) AS r(reason)
+                          WHERE m.oid = c.oid AND c.relkind = 'r') AS r(reason)
                   ORDER BY r.reason),
            EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid
                       AND t.tgname = 'hotrollback_capture')
       FROM pg_class c
-     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.oid IN (SELECT m.oid FROM member m);
+     WHERE c.relkind IN ('r', 'f') AND c.relpersistence <> 't' AND c.oid IN (SELECT m.oid FROM member m);
 END $$;

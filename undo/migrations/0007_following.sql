@@ -97,7 +97,7 @@ BEGIN
         SELECT i.inhrelid FROM below b JOIN pg_inherits i ON i.inhparent = b.oid
     )
     SELECT array_agg(b.oid) INTO touched
-      FROM below b JOIN pg_class c ON c.oid = b.oid AND c.relkind IN ('r', 'p');
+      FROM below b JOIN pg_class c ON c.oid = b.oid AND c.relkind IN ('r', 'p', 'f');
     IF touched IS NOT NULL THEN
         PERFORM hotrollback.follow_v1(touched);
     END IF;

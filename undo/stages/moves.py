@@ -46,6 +46,7 @@ SELECT c.oid::pg_catalog.int8 AS relid, pg_catalog.format('%I.%I', n.nspname, c.
        NOT EXISTS (SELECT FROM pg_catalog.pg_roles r
                     WHERE r.oid = d.role AND pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))
            AS denied,
+       EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid) AS below,
        needs.name AS needs, other.*
   FROM ROWS FROM (pg_catalog.unnest({{relids}}::pg_catalog.oid[]),
                   pg_catalog.unnest({{roles}}::pg_catalog.oid[]),
@@ -122,6 +123,8 @@ async def _away(
         if row["denied"] and not request.trust_log:
             detail = "who made it does not own it (any more): the record may be forged"
             found.append(_conflict(row["name"], Kind.PRIVILEGE, detail))
+        if row["below"]:
+            found.append(_conflict(row["name"], Kind.SCHEMA, "it belongs to another table by now"))
         if row["needs"] is not None:
             found.append(_conflict(row["name"], Kind.REFERENCED, f"{row['needs']} needs it"))
         if row["xid"] is not None:
