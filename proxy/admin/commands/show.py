@@ -160,7 +160,7 @@ _CHANGES: Final = (
     _TAG,
     _ROLE,
     Column("relation", TEXT, "the table; a -> b where the row moved between partitions"),
-    Column("op", TEXT, "insert, update or delete"),
+    Column("op", TEXT, "insert, update or delete; create table, or take away by an undo"),
     Column("before", JSON, "the row before; null for an insert"),
     Column("after", JSON, "the row after; null for a delete"),
     Column("undone", INT, "the undo that took it back and was not redone"),
