@@ -74,7 +74,14 @@ def test_programs_get_the_report(shop: Proxy) -> None:
     status, report = undo(shop, "--tag", "deploy-42", "--yes")
     assert (status, report["outcome"], report["exit_code"]) == (0, "done", 0)
     assert report["tables"] == [
-        {"relation": "public.products", "inserts": 1, "updates": 3, "deletes": 0, "skipped": 0}
+        {
+            "relation": "public.products",
+            "inserts": 1,
+            "updates": 3,
+            "deletes": 0,
+            "skipped": 0,
+            "moved": "",
+        }
     ]
     (changed, *_) = json.loads(shop.cli("show", "changes", "--tag", "deploy-42", "--json").stdout)
     assert changed["undone"] == report["undo_id"]

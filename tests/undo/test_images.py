@@ -282,7 +282,11 @@ async def test_no_columns(log: asyncpg.Connection) -> None:
     await log.execute("CREATE TABLE public.none (); SELECT hotrollback.attach_v1('none'::regclass)")
     await log.execute("INSERT INTO public.none DEFAULT VALUES; DELETE FROM public.none")
     rows = await log.fetch("SELECT op, before, after FROM hotrollback.change ORDER BY lsn")
-    assert [tuple(row) for row in rows] == [(b"I", None, "{}"), (b"D", "{}", None)]
+    assert [tuple(row) for row in rows] == [
+        (b"C", None, None),
+        (b"I", None, "{}"),
+        (b"D", "{}", None),
+    ]
 
 
 async def test_sql_and_python_make_the_same_text(log: asyncpg.Connection) -> None:

@@ -274,7 +274,7 @@ async def test_full_log_is_a_gap_and_no_outage(log: asyncpg.Connection, connect:
     await app.execute("BEGIN; UPDATE t SET v = 'y'; DELETE FROM t; COMMIT")
     rows = await log.fetch(
         "SELECT op::text, count(*), count(before) + count(after) + count(key) AS kept"
-        " FROM hotrollback.change GROUP BY op"
+        " FROM hotrollback.change WHERE op <> 'C' GROUP BY op"
     )
     assert [tuple(row) for row in rows] == [("-", 12, 0)]
     gaps = await log.fetch(
