@@ -17,7 +17,7 @@ from undo.log import CAPTURE_TRIGGER, TABLE_TRIGGERS
 WHY: Final = {
     "all_tables": "every table has one",
     "no_old": "before PostgreSQL 18 an UPDATE cannot be recorded by rewriting",
-    "foreign_table": "its rows are on another server: that it was written is a gap",
+    "foreign_table": "foreign table",
     "row_security": "row-level security",
     "rules": "rules",
     "triggers": "triggers of its own",

@@ -107,18 +107,24 @@ TEMPLATES = (
 MODES = ("simple", "extended", "prepared", "binary")
 
 
+def literal(value: int | str | None) -> str:
+    if value is None:
+        return "NULL"
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     text: str
-    values: tuple[int | str, ...]
-    mode: str
+    values: tuple[int | str | None, ...]
+    mode: str  # one of MODES, or copy: the values go in as rows of that many columns
+    width: int = 0
 
-    def literal(self) -> str:
+    def whole(self) -> str:
         """The text with its values in it."""
         text = self.text
         for number, value in reversed(list(enumerate(self.values, 1))):
-            literal = str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
-            text = text.replace(f"${number}", literal)
+            text = text.replace(f"${number}", literal(value))
         return text
 
 
@@ -127,7 +133,7 @@ class Step:
     """What one client does next; None in place of a statement ends its transaction."""
 
     client: int
-    action: Statement | str  # or BEGIN, COMMIT, ROLLBACK, SAVEPOINT s, ROLLBACK TO s
+    action: Statement | str  # or BEGIN .., COMMIT, ROLLBACK, SAVEPOINT s, ROLLBACK TO s
 
 
 @st.composite
@@ -143,6 +149,44 @@ WORKLOADS = st.lists(
     min_size=5,
     max_size=30,
 )
+
+LEVELS = ("READ COMMITTED", "READ COMMITTED", "REPEATABLE READ", "REPEATABLE READ", "SERIALIZABLE")
+
+
+@st.composite
+def _transactions(
+    draw: st.DrawFn, statement: st.SearchStrategy[Statement]
+) -> list[Statement | str]:
+    """One statement by itself, or some in a block."""
+    level = draw(st.sampled_from(["", *LEVELS]))
+    if not level:
+        return [draw(statement)]
+    savepoints = st.sampled_from(["SAVEPOINT s", "ROLLBACK TO s"])
+    inside = draw(
+        st.lists(
+            st.one_of(statement, statement, statement, statement, savepoints),
+            min_size=2,
+            max_size=6,
+        )
+    )
+    first = inside.index("SAVEPOINT s") if "SAVEPOINT s" in inside else len(inside)
+    fits = [
+        step for n, step in enumerate(inside) if step != "ROLLBACK TO s" or n > first
+    ]  # it would fail, and all that comes after it
+    end = draw(st.sampled_from(["COMMIT", "COMMIT", "COMMIT", "COMMIT", "ROLLBACK"]))
+    return [f"BEGIN ISOLATION LEVEL {level}", *fits, end]
+
+
+@st.composite
+def workloads(draw: st.DrawFn, statement: st.SearchStrategy[Statement]) -> list[Step]:
+    """Some transactions of each client, in between of one another."""
+    several = st.lists(_transactions(statement), min_size=2, max_size=4)
+    queues = [[each for one in draw(several) for each in one] for _ in range(CLIENTS)]
+    steps = []
+    while busy := [number for number, queue in enumerate(queues) if queue]:
+        number = draw(st.sampled_from(busy))
+        steps.append(Step(number, queues[number].pop(0)))
+    return steps
 
 
 @dataclass(slots=True)
@@ -176,7 +220,7 @@ class Client:
     async def _run(self, step: Step) -> None:
         status = self.connection.info.transaction_status
         idle = status == psycopg.pq.TransactionStatus.IDLE
-        if isinstance(step.action, str) and (step.action == "BEGIN") is not idle:
+        if isinstance(step.action, str) and step.action.startswith("BEGIN") is not idle:
             return  # it would only warn or fail
         if self.current is None:
             self.current = Transaction(self.number)
@@ -197,7 +241,11 @@ async def execute(connection: AsyncConnection, action: Statement | str) -> str:
         if isinstance(action, str):
             await cursor.execute(action)
         elif action.mode == "simple":
-            await cursor.execute(action.literal())
+            await cursor.execute(action.whole())
+        elif action.mode == "copy":
+            async with cursor.copy(action.text) as copy:
+                for start in range(0, len(action.values), action.width):
+                    await copy.write_row(action.values[start : start + action.width])
         else:
             await cursor.execute(
                 action.text,
@@ -235,6 +283,19 @@ async def replay(connection: AsyncConnection, transactions: Sequence[Transaction
                 await connection.rollback()
                 return False
     return True
+
+
+def lasting(transaction: Transaction) -> Transaction:
+    """Without the steps that were rolled back to a savepoint."""
+    kept: list[Done] = []
+    savepoints: list[int] = []
+    for done in transaction.steps:
+        if done.step.action == "ROLLBACK TO s" and savepoints:
+            kept = kept[: savepoints[-1]]
+        elif done.outcome == "SAVEPOINT":
+            savepoints.append(len(kept) + 1)
+        kept.append(done)
+    return Transaction(transaction.client, kept, transaction.committed)
 
 
 async def contents(connection: AsyncConnection) -> dict[str, list[str]]:

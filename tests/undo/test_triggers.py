@@ -278,6 +278,17 @@ async def test_what_is_truncated_by_who_may_not_read_all_of_it_is_a_gap(
     assert await changes(table) == ["t I {id:1,v:a}"]
 
 
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+async def test_what_an_older_snapshot_may_not_show_is_a_gap(
+    table: asyncpg.Connection, connect: Connect, level: str
+) -> None:
+    app = await connect("app")
+    await app.execute(f"BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM t")
+    await table.execute("INSERT INTO t VALUES (1, 'unseen')")
+    await app.execute("TRUNCATE t; COMMIT")
+    assert await gaps(table) == [("truncate", "t")]
+
+
 async def test_a_table_that_is_too_big_to_be_copied_is_a_gap(table: asyncpg.Connection) -> None:
     await table.execute("UPDATE hotrollback.meta SET truncate_limit = 8192")
     await table.execute("INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series(1, 300) g")

@@ -33,7 +33,8 @@ CREATE FUNCTION hotrollback.truncate_limit_v1() RETURNS bigint
     AS $$ SELECT truncate_limit FROM hotrollback.meta $$;
 
 -- TRUNCATE of a table that has a capture trigger, wherever it comes from. The server does not count
--- rows that go by it, so that what it took is told to whoever compares (missing_v1).
+-- rows that go by it, so that what it took is told to whoever compares (missing_v1). An older snapshot
+-- need not show all rows that are there: they go unseen.
 CREATE FUNCTION hotrollback.on_truncate_v1() RETURNS trigger
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
@@ -44,7 +45,9 @@ BEGIN
         RETURN NULL;
     END IF;
     PERFORM set_config('hotrollback.emptied', (hotrollback.emptied_v1() || TG_RELID)::text, true);
-    copied := hotrollback.copy_truncated_v1(TG_RELID);
+    IF current_setting('transaction_isolation') = 'read committed' THEN
+        copied := hotrollback.copy_truncated_v1(TG_RELID);
+    END IF;
     IF copied IS NULL THEN
         INSERT INTO hotrollback.gap (fingerprint, relid, reason)
         SELECT nullif(current_setting('hotrollback.statement', true), '')::bigint, TG_RELID, 'truncate'

@@ -117,29 +117,7 @@ def _within(changes: Sequence[Change], known: Known) -> list[list[int]]:
     """The pieces of chains that one transaction made, by the order of their first record."""
     extra = duplicates(changes)
     positions = [i for i in range(len(changes)) if i not in extra] if extra else range(len(changes))
-    made: dict[tuple[int, int, Tid], int] = {}
-    again: dict[tuple[int, int, Tid], list[int]] = {}  # the others that made the same version
-    for position in positions:
-        change = changes[position]
-        if change.new_tid is not None:
-            end = (change.xid, change.new_relid, change.new_tid)
-            if made.setdefault(end, position) != position:
-                again.setdefault(end, []).append(position)
-    follows: dict[int, int] = {}
-    heads: list[int] = []
-    for position in positions:
-        change = changes[position]
-        before = None
-        if change.old_tid is not None:
-            end = (change.xid, change.relid, change.old_tid)
-            before = made.get(end)
-            if before is not None and (before > position or end in again):
-                makers = [i for i in (before, *again.get(end, ())) if i not in follows]
-                before = _maker(makers, position, known)
-        if before is None or before == position:
-            heads.append(position)
-        else:
-            follows[before] = position
+    heads, follows = _links(changes, positions, known)
     if not follows:
         return [[head] for head in heads]
     pieces: list[list[int]] = []
@@ -152,14 +130,40 @@ def _within(changes: Sequence[Change], known: Known) -> list[list[int]]:
     return pieces
 
 
-def _maker(makers: Sequence[int], position: int, known: Known) -> int | None:
-    """Which of these, that have no successor yet, made the version that this change replaces."""
-    earlier = [maker for maker in makers if maker <= position]
-    if earlier:
-        return earlier[-1]
-    if makers and _answer((makers[0], position), known) is Answer.SAME:
-        return makers[0]
-    return None
+def _links(
+    changes: Sequence[Change], positions: Sequence[int], known: Known
+) -> tuple[list[int], dict[int, int]]:
+    """Which changes follow none of their transaction, and which follows which. What was recorded
+    before the one that seems to have made its version comes last: that one may have made it for
+    another, and otherwise the images have to say so."""
+    makers: dict[tuple[int, int, Tid], list[int]] = {}
+    for position in positions:
+        change = changes[position]
+        if change.new_tid is not None:
+            makers.setdefault((change.xid, change.new_relid, change.new_tid), []).append(position)
+    follows: dict[int, int] = {}
+    heads: list[int] = []
+    early: list[tuple[int, list[int]]] = []
+    for position in positions:
+        change = changes[position]
+        made = []
+        if change.old_tid is not None:
+            made = makers.get((change.xid, change.relid, change.old_tid), [])
+        before = [i for i in made if i < position and i not in follows]
+        if before:
+            follows[before[-1]] = position
+        elif made and made[0] != position:
+            early.append((position, made))
+        else:
+            heads.append(position)
+    for position, made in early:
+        after = next((i for i in made if i > position and i not in follows), None)
+        if after is not None and _answer((after, position), known) is Answer.SAME:
+            follows[after] = position
+        else:
+            heads.append(position)
+    heads.sort()
+    return heads, follows
 
 
 def _join(changes: Sequence[Change], pieces: Iterable[list[int]], known: Known) -> list[_Row]:
