@@ -1,5 +1,7 @@
 """Tables that the selection made: what stands in the way of moving them, and what each policy does."""
 
+import asyncio
+
 import pytest
 from fix_undo import BAD, Ground
 
@@ -110,8 +112,11 @@ async def test_nobody_makes_others_tables_go_by_forging(ground: Ground) -> None:
     await ground.write(
         f"INSERT INTO hotrollback.change (relid, op) VALUES ({relid}, 'C')", user="app"
     )
-    report = await ground.undo(policy="force")
+    reader = await ground.connect()
+    await reader.execute("BEGIN; LOCK TABLE z IN ACCESS SHARE MODE")
+    report = await asyncio.wait_for(ground.undo(policy="force"), 10)
     assert [c.kind for c in report.conflicts] == [Kind.PRIVILEGE]
+    await reader.execute("COMMIT")
     request = UndoRequest(Selection(tag=BAD), trust_log=True)
     assert (await run(ground.db, request)).outcome == Outcome.DONE
 

@@ -2,7 +2,6 @@
 back. What others have to do with it by now is a conflict, found before anything moves.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -107,7 +106,7 @@ async def moves_of(db: Database, chosen: Chosen, matched: Matched, request: Undo
 async def _away(
     db: Database, chosen: Chosen, made: dict[int, Change], request: UndoRequest, moves: Moves
 ) -> None:
-    await _lock(db, made)
+    await _lock(db, made, request)
     first = len(chosen.args) + 1
     query = _MADE.format(
         where=chosen.where, relids=f"${first}", roles=f"${first + 1}", lsns=f"${first + 2}"
@@ -134,14 +133,23 @@ async def _away(
         _decide(moves, moves.away, change, found, request)
 
 
-async def _lock(db: Database, made: Collection[int]) -> None:
-    """Before the look at who has written to them: from then on nobody does."""
-    names = await db.fetchval(
-        "SELECT pg_catalog.string_agg(pg_catalog.format('%I.%I', n.nspname, c.relname), ', ')"
-        "  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.oid = ANY ($1::pg_catalog.oid[])",
-        sorted(made),
-    )
+_LOCKED: Final = """
+SELECT pg_catalog.string_agg(pg_catalog.format('%I.%I', n.nspname, c.relname), ', ')
+  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]),
+                  pg_catalog.unnest($2::pg_catalog.oid[])) AS d(relid, role)
+  JOIN pg_catalog.pg_class c ON c.oid = d.relid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE $3::pg_catalog.bool
+    OR EXISTS (SELECT FROM pg_catalog.pg_roles r
+                WHERE r.oid = d.role AND pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))
+"""
+
+
+async def _lock(db: Database, made: dict[int, Change], request: UndoRequest) -> None:
+    """Before the look at who has written to them: from then on nobody does. Not what somebody only
+    says to have made."""
+    roles = [change.role for change in made.values()]
+    names = await db.fetchval(_LOCKED, list(made), roles, request.trust_log)
     if names:
         await db.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
 
