@@ -4,7 +4,7 @@ PL/Perl and PL/Python belong to neither server here; what they write is recorded
 """
 
 import pytest
-from forms_bed import EVERY_WAY, SIMPLE, Bed, Case
+from forms_bed import EVERY_WAY, SIMPLE, TWO_WAYS, Bed, Case
 
 SETUP = """
 CREATE TABLE t (id int PRIMARY KEY, v text);
@@ -42,8 +42,8 @@ CREATE PROCEDURE gives(INOUT i int) LANGUAGE plpgsql AS $$ BEGIN
 """
 
 
-def sent(*writes, ways=EVERY_WAY, **more) -> Case:
-    return Case(writes, SETUP, ways, again=True, **more)
+def sent(*writes, ways=TWO_WAYS, **more) -> Case:
+    return Case(writes, SETUP, ways, **more)
 
 
 TABLE = {

@@ -1,7 +1,7 @@
 """Every form of statement that writes rows, in each way of sending it."""
 
 import pytest
-from forms_bed import EVERY_WAY, SIMPLE, Bed, Case
+from forms_bed import EVERY_WAY, SIMPLE, TWO_WAYS, Bed, Case
 
 TABLES = """
 CREATE TABLE t (id int PRIMARY KEY, v text DEFAULT 'd', n int);
@@ -20,8 +20,8 @@ INSERT INTO swap VALUES (1), (2);
 """
 
 
-def sent(*writes, ways=EVERY_WAY, **more) -> Case:
-    return Case(writes, TABLES, ways, again=True, **more)
+def sent(*writes, ways=TWO_WAYS, **more) -> Case:
+    return Case(writes, TABLES, ways, **more)
 
 
 PLAIN = {

@@ -2,7 +2,7 @@
 aggregates and domains."""
 
 import pytest
-from forms_bed import EVERY_WAY, Bed, Case
+from forms_bed import TWO_WAYS, Bed, Case
 
 SETUP = """
 CREATE TABLE t (id int PRIMARY KEY, v text);
@@ -23,7 +23,7 @@ CREATE DOMAIN checked AS int CHECK (bump(VALUE) IS NOT NULL);
 
 
 def sent(*writes: str) -> Case:
-    return Case(writes, SETUP, EVERY_WAY, again=True)
+    return Case(writes, SETUP, TWO_WAYS)
 
 
 TABLE = {

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -189,6 +191,21 @@ def test_the_servers_max_connections(ground: Ground) -> None:
 # -- all sessions ----------------------------------------------------------------------------------
 
 
+def restarted(ground: Ground) -> datetime | None:
+    """When the server has begun anew, the last time; None while it does."""
+    try:
+        ((at,),) = ground.server.psql(
+            "SELECT backend_start FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
+        )
+    except psycopg.OperationalError:
+        return None
+    return at
+
+
+def begun_anew(ground: Ground, before: datetime | None) -> bool:
+    return restarted(ground) not in {None, before}
+
+
 def back(ground: Ground) -> None:
     """Until the server lets clients in again; who comes too early hears so."""
 
@@ -257,8 +274,10 @@ def test_a_backend_that_dies_in_the_middle_of_a_row(ground: Ground) -> None:
             raw.send(query(f"SELECT repeat('x', {size})"))
             # It cannot send more than the sockets hold.
             eventually(lambda: ground.server.psql(ASLEEP) == [("ClientWrite",)])
+            before = restarted(ground)
             os.kill(ground.backend(), signal.SIGKILL)
             raw.rest()
+            eventually(partial(begun_anew, ground, before))
             *_, began, cut = raw.trace
             assert (began.kind, cut.kind) == ("T", "")
             assert cut.body[:1] == b"D"

@@ -21,7 +21,7 @@ from schemas import SCHEMA, script, tables
 from statements import first_rows, statements
 from workload import CLIENTS, Statement, Step, Transaction, lasting, replay, run, workloads
 
-EXAMPLES = int(os.environ.get("HOTROLLBACK_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("HOTROLLBACK_EXAMPLES", "25"))
 # A serialization failure, a deadlock.
 CONTENTION = {"error 40001", "error 40P01"}
 

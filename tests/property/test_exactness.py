@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 from workload import CLIENTS, ROWS, SCHEMA, WORKLOADS, Step, contents, replay, run
 
-EXAMPLES = int(os.environ.get("HOTROLLBACK_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("HOTROLLBACK_EXAMPLES", "25"))
 
 
 @pytest.fixture(scope="module", params=[18, 15], ids=["pg18", "pg15"])
