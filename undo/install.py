@@ -132,6 +132,8 @@ async def _migrate(db: Database) -> tuple[str, ...]:
         await db.execute("SET LOCAL search_path = pg_catalog")
         for migration in migrations()[have:]:
             await db.execute(migration.sql)
+        # Whoever hardened the default privileges of new functions did not mean these.
+        await db.execute(f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {SCHEMA} TO PUBLIC")
         if not have:
             await db.execute(
                 "INSERT INTO hotrollback.meta (system_identifier, database, version)"

@@ -245,6 +245,15 @@ async def test_hardened_default_privileges(db: asyncpg.Connection, connect: Conn
     await db.execute("CREATE TABLE later (id integer, v jsonb); GRANT INSERT ON later TO app")
     await app.execute("INSERT INTO later VALUES (1, 'null')")
     assert await db.fetchval(written) == 2
+    await db.execute("GRANT CREATE ON SCHEMA public TO app")
+    await app.execute("CREATE TABLE made (id integer)")
+    assert (
+        await db.fetchval(
+            "SELECT count(*) FROM hotrollback.change WHERE op = 'C' AND relid = 'made'::regclass"
+        )
+        == 1
+    )
+    assert await db.fetchval("SELECT count(*) FROM hotrollback.gap") == 0
 
 
 async def test_odd_database_and_settings(server: Server) -> None:

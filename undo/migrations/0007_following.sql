@@ -159,6 +159,3 @@ EXCEPTION WHEN OTHERS THEN
         RETURN;
     END;
 END $$;
-
--- Whoever hardened the default privileges of new functions did not mean these.
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA hotrollback TO PUBLIC;
