@@ -11,7 +11,8 @@ _BESIDES: Final = frozenset({"all_tables", "cascade", "view", "function"})
 
 async def capture_state(db: Database) -> list[tuple[str, str, str]]:
     """(relation, how, why) of every table, by name. `how`: rewrite (the proxy records what passes),
-    trigger (the table records whatever writes it), both (what is not rewritten), none."""
+    trigger (the table records whatever writes it), both with a comma (a trigger records what is not
+    rewritten), none."""
     version = int(await db.fetchval("SELECT pg_catalog.current_setting('server_version_num')"))
     found = []
     for need in await needs(db):

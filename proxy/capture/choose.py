@@ -113,9 +113,8 @@ def _row_writer(case: Case) -> Plan | Need:
         return _writing_with(case, relation, calls=calls)
     if relation.temporary:
         return case.watch(Reason.FUNCTION) if calls or relation.triggers else PASS
-    elsewhere = calls or relation.writes_elsewhere
-    if relation.implicit and not relation.captured:
-        elsewhere = True
+    unseen = relation.implicit and not relation.captured
+    elsewhere = calls or relation.writes_elsewhere or unseen
     reason = why_not(case, relation)
     if relation.captured and (reason is not None or by_trigger(case, relation, calls=calls)):
         return case.trigger(_elsewhere(relation), relation, elsewhere=elsewhere)

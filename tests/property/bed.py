@@ -1,17 +1,27 @@
 """A database behind a proxy, and a twin where parts are replayed."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fix_postgres import Database, Server
+from hypothesis import HealthCheck, Phase, settings
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from workload import CLIENTS
 
 from proxy.demo.command import Serving, call
 
+# HOTROLLBACK_EXAMPLES says how many are tried on each server; NOSHRINK, that a failing one is not made
+# smaller, which takes long.
+EXPLORED = settings(
+    **({"phases": (Phase.explicit, Phase.generate)} if os.environ.get("NOSHRINK") else {}),
+    max_examples=int(os.environ.get("HOTROLLBACK_EXAMPLES", "25")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 FORGET = """
 TRUNCATE hotrollback.change, hotrollback.gap, hotrollback.undone, hotrollback.undo;
 """

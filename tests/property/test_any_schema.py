@@ -8,20 +8,18 @@ HOTROLLBACK_EXAMPLES says how many examples are tried on each server.
 """
 
 import asyncio
-import os
 from collections.abc import Iterator
 
 import pytest
-from bed import FORGET, Bed, bed_on
+from bed import EXPLORED, FORGET, Bed, bed_on
 from columns import OBJECTS
-from hypothesis import HealthCheck, Phase, event, given, note, settings
+from hypothesis import HealthCheck, event, given, note, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 from schemas import SCHEMA, script, tables
 from statements import first_rows, statements
 from workload import CLIENTS, Statement, Step, Transaction, lasting, replay, run, workloads
 
-EXAMPLES = int(os.environ.get("HOTROLLBACK_EXAMPLES", "25"))
 # A serialization failure, a deadlock.
 CONTENTION = {"error 40001", "error 40P01"}
 
@@ -43,12 +41,7 @@ def bed(request: pytest.FixtureRequest, servers, tmp_path_factory) -> Iterator[B
 
 
 @pytest.mark.timeout(7200)
-@settings(
-    **({"phases": (Phase.explicit, Phase.generate)} if os.environ.get("NOSHRINK") else {}),
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+@settings(EXPLORED, suppress_health_check=list(HealthCheck))
 @given(case=cases(), pick=st.integers(0, CLIENTS - 1), by_session=st.booleans())
 def test_undo_is_exact(bed: Bed, *, case, pick: int, by_session: bool) -> None:
     asyncio.run(check(bed, case, pick, by_session=by_session))

@@ -5,17 +5,14 @@ HOTROLLBACK_EXAMPLES says how many workloads are tried on each server.
 """
 
 import asyncio
-import os
 from collections.abc import Iterator
 
 import pytest
-from bed import FORGET, Bed, bed_on
-from hypothesis import HealthCheck, Phase, event, given, settings
+from bed import EXPLORED, FORGET, Bed, bed_on
+from hypothesis import event, given
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 from workload import CLIENTS, ROWS, SCHEMA, WORKLOADS, Step, contents, replay, run
-
-EXAMPLES = int(os.environ.get("HOTROLLBACK_EXAMPLES", "25"))
 
 
 @pytest.fixture(scope="module", params=[18, 15], ids=["pg18", "pg15"])
@@ -26,12 +23,7 @@ def bed(request: pytest.FixtureRequest, servers, tmp_path_factory) -> Iterator[B
 
 
 @pytest.mark.timeout(1800)
-@settings(
-    **({"phases": (Phase.explicit, Phase.generate)} if os.environ.get("NOSHRINK") else {}),
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@EXPLORED
 @given(steps=WORKLOADS, pick=st.integers(0, CLIENTS - 1), by_session=st.booleans())
 def test_undo_is_exact(bed: Bed, *, steps: list[Step], pick: int, by_session: bool) -> None:
     asyncio.run(_exact(bed, steps, pick, by_session=by_session))

@@ -318,3 +318,12 @@ CREATE FUNCTION hotrollback.noted_v1(relation oid, why text) RETURNS boolean
                     WHERE g.xid = pg_current_xact_id_if_assigned()::text::bigint
                       AND g.relid = relation AND g.reason = why)
 $$;
+
+-- A gap of a trigger, which may fire for each row and each partition.
+CREATE FUNCTION hotrollback.leave_once_v1(fingerprint bigint, relation oid, reason text)
+    RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog
+    AS $$
+    INSERT INTO hotrollback.gap (fingerprint, relid, reason)
+    SELECT fingerprint, relation, reason WHERE NOT hotrollback.noted_v1(relation, reason)
+$$;

@@ -143,9 +143,7 @@ DECLARE
     here constant text := format('%s %s', NEW.xid, NEW.relid);
 BEGIN
     IF here IS DISTINCT FROM current_setting('hotrollback.full', true) THEN
-        INSERT INTO hotrollback.gap (fingerprint, relid, reason)
-        SELECT NEW.fingerprint, NEW.relid, 'log_full'
-         WHERE NOT hotrollback.noted_v1(NEW.relid, 'log_full');
+        PERFORM hotrollback.leave_once_v1(NEW.fingerprint, NEW.relid, 'log_full');
         PERFORM set_config('hotrollback.full', here, true);
     END IF;
     NEW.op := '-';
@@ -174,22 +172,18 @@ CREATE FUNCTION hotrollback.attach_v1(relation oid) RETURNS text
 DECLARE
     name constant text := 'capture_' || relation;
     target text;
+    sort "char";
+    partition boolean;
     body text;
     settings text[] := '{}';
     existing record;
     enable text[] := '{}';
     done text;
 BEGIN
-    SELECT format('%I.%I', n.nspname, c.relname) INTO STRICT target
+    SELECT format('%I.%I', n.nspname, c.relname), c.relkind, c.relispartition
+      INTO STRICT target, sort, partition
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
-    SELECT c.relispartition AS partition,
-           (SELECT t.tgenabled FROM pg_trigger t
-             WHERE t.tgrelid = c.oid AND t.tgname = 'hotrollback_capture') AS enabled INTO existing
-      FROM pg_class c WHERE c.oid = relation AND c.relkind = 'f';
-    IF FOUND THEN
-        RETURN hotrollback.attach_foreign_v1(target, existing.partition, existing.enabled);
-    END IF;
-    body := hotrollback.capture_body_v1(relation);
+    body := CASE WHEN sort = 'r' THEN hotrollback.capture_body_v1(relation) END;
     IF EXISTS (SELECT FROM hotrollback.columns_v1(ARRAY[relation])
                 WHERE kind IN ('sensitive', 'sensitive_text')) THEN
         settings := ARRAY['DateStyle=ISO, YMD', 'IntervalStyle=postgres', 'extra_float_digits=1'];
@@ -197,7 +191,8 @@ BEGIN
     SELECT p.prosrc, coalesce(p.proconfig, '{}') AS proconfig INTO existing
       FROM pg_proc p
      WHERE p.proname = name AND p.pronamespace = 'hotrollback'::regnamespace AND p.pronargs = 0;
-    IF existing.prosrc IS DISTINCT FROM body OR existing.proconfig IS DISTINCT FROM settings THEN
+    IF body IS NOT NULL
+       AND (existing.prosrc IS DISTINCT FROM body OR existing.proconfig IS DISTINCT FROM settings) THEN
         done := CASE WHEN existing.prosrc IS NOT NULL THEN 'renewed' END;
         EXECUTE format('CREATE OR REPLACE FUNCTION hotrollback.%I() RETURNS trigger LANGUAGE plpgsql %s AS %L',
                        name,
@@ -212,12 +207,18 @@ BEGIN
         SELECT m.name, format('CREATE TRIGGER %s %s ON %s %s EXECUTE FUNCTION hotrollback.%I()',
                               m.name, m.event, target, m.each, m.function) AS make,
                t.tgenabled
-          FROM (VALUES ('hotrollback_capture', 'AFTER INSERT OR UPDATE OR DELETE',
+          FROM (VALUES ('r', 'hotrollback_capture', 'AFTER INSERT OR UPDATE OR DELETE',
                         'FOR EACH ROW WHEN (' || hotrollback.unrecorded_v1() || ')', name),
-                       ('hotrollback_truncate', 'BEFORE TRUNCATE', '', 'on_truncate_v1')
-               ) AS m(name, event, each, function)
+                       ('r', 'hotrollback_truncate', 'BEFORE TRUNCATE', '', 'on_truncate_v1'),
+                       -- A statement on its parent fires only triggers for rows of a partition.
+                       ('f', 'hotrollback_capture', 'AFTER INSERT OR UPDATE OR DELETE' ||
+                        CASE WHEN NOT partition
+                                  AND current_setting('server_version_num')::integer >= 160000
+                             THEN ' OR TRUNCATE' ELSE '' END,
+                        CASE WHEN partition THEN 'FOR EACH ROW' ELSE '' END, 'on_foreign_v1')
+               ) AS m(relkind, name, event, each, function)
           LEFT JOIN pg_trigger t ON t.tgrelid = relation AND t.tgname = m.name
-         WHERE t.tgenabled IS DISTINCT FROM 'A'
+         WHERE m.relkind = sort::text AND t.tgenabled IS DISTINCT FROM 'A'
     LOOP
         enable := enable || format('ENABLE ALWAYS TRIGGER %s', existing.name);
         IF existing.tgenabled IS NULL THEN

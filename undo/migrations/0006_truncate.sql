@@ -49,9 +49,8 @@ BEGIN
         copied := hotrollback.copy_truncated_v1(TG_RELID);
     END IF;
     IF copied IS NULL THEN
-        INSERT INTO hotrollback.gap (fingerprint, relid, reason)
-        SELECT nullif(current_setting('hotrollback.statement', true), '')::bigint, TG_RELID, 'truncate'
-         WHERE NOT hotrollback.noted_v1(TG_RELID, 'truncate');
+        PERFORM hotrollback.leave_once_v1(
+            nullif(current_setting('hotrollback.statement', true), '')::bigint, TG_RELID, 'truncate');
     ELSE
         PERFORM set_config('hotrollback.truncated', (
             hotrollback.truncated_v1() || jsonb_build_object(TG_RELID::text, copied))::text, true);

@@ -7,7 +7,7 @@ CREATE TABLE hotrollback.bin (
     relid oid PRIMARY KEY,
     schema name NOT NULL,
     name name NOT NULL,
-    parts json NOT NULL, -- [{oid, name, kind}]
+    parts json NOT NULL, -- [{oid, name, kind}], with the table itself
     keys json NOT NULL, -- [{name, definition}]
     at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -43,9 +43,10 @@ BEGIN
     VALUES (relation, was.nspname, was.relname,
             (SELECT coalesce(json_agg(json_build_object(
                         'oid', c.oid::bigint, 'name', c.relname,
-                        'kind', CASE c.relkind WHEN 'i' THEN 'INDEX' ELSE 'SEQUENCE' END)), '[]')
+                        'kind', CASE c.relkind WHEN 'r' THEN 'TABLE' WHEN 'i' THEN 'INDEX'
+                                               ELSE 'SEQUENCE' END)), '[]')
                FROM pg_class c
-              WHERE c.relkind IN ('i', 'S') AND hotrollback.belongs_v1(c.oid, ARRAY[relation])),
+              WHERE c.relkind IN ('r', 'i', 'S') AND hotrollback.belongs_v1(c.oid, ARRAY[relation])),
             (SELECT coalesce(json_agg(json_build_object('name', k.conname,
                                       'definition', pg_get_constraintdef(k.oid))), '[]')
                FROM pg_constraint k WHERE k.conrelid = relation AND k.contype = 'f'));
@@ -56,24 +57,32 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Gives a table that is in the bin, and what belongs to it, the names of there, or those of before.
+CREATE FUNCTION hotrollback.rename_binned_v1(parts json, away boolean) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+DECLARE
+    each record;
+BEGIN
+    FOR each IN SELECT p.kind, c.relname AS old,
+                       CASE WHEN away THEN (p.oid || '_' || p.name)::name ELSE p.name::name END AS new
+                  FROM json_to_recordset(parts) AS p(oid oid, name text, kind text)
+                  JOIN pg_class c ON c.oid = p.oid
+    LOOP
+        EXECUTE format('ALTER %s hotrollback_bin.%I RENAME TO %I', each.kind, each.old, each.new);
+    END LOOP;
+END $$;
+
 -- Moves a table away, of which bin_keys_v1 has seen to the rest.
 CREATE FUNCTION hotrollback.bin_v1(relation oid) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 DECLARE
-    was record;
-    each record;
+    was hotrollback.bin;
 BEGIN
-    SELECT b.schema, b.name, b.parts INTO STRICT was FROM hotrollback.bin b WHERE b.relid = relation;
+    SELECT * INTO STRICT was FROM hotrollback.bin b WHERE b.relid = relation;
     EXECUTE format('ALTER TABLE %I.%I SET SCHEMA hotrollback_bin', was.schema, was.name);
-    FOR each IN SELECT relation AS oid, was.name::text AS name, 'TABLE' AS kind
-                UNION ALL
-                SELECT p.oid, p.name, p.kind
-                  FROM json_to_recordset(was.parts) AS p(oid oid, name text, kind text)
-    LOOP
-        EXECUTE format('ALTER %s hotrollback_bin.%I RENAME TO %I', each.kind, each.name,
-                       (each.oid || '_' || each.name)::name);
-    END LOOP;
+    PERFORM hotrollback.rename_binned_v1(was.parts, true);
     INSERT INTO hotrollback.change (relid, op) VALUES (relation, 'B');
 END $$;
 
@@ -82,19 +91,10 @@ CREATE FUNCTION hotrollback.unbin_v1(relation oid) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 DECLARE
-    was record;
-    each record;
+    was hotrollback.bin;
 BEGIN
-    SELECT b.schema, b.name, b.parts INTO STRICT was FROM hotrollback.bin b WHERE b.relid = relation;
-    FOR each IN SELECT c.relname, p.name, p.kind
-                  FROM (SELECT relation AS oid, was.name::text AS name, 'TABLE' AS kind
-                        UNION ALL
-                        SELECT p.oid, p.name, p.kind
-                          FROM json_to_recordset(was.parts) AS p(oid oid, name text, kind text)) p
-                  JOIN pg_class c ON c.oid = p.oid
-    LOOP
-        EXECUTE format('ALTER %s hotrollback_bin.%I RENAME TO %I', each.kind, each.relname, each.name);
-    END LOOP;
+    SELECT * INTO STRICT was FROM hotrollback.bin b WHERE b.relid = relation;
+    PERFORM hotrollback.rename_binned_v1(was.parts, false);
     EXECUTE format('ALTER TABLE hotrollback_bin.%I SET SCHEMA %I', was.name, was.schema);
 END $$;
 

@@ -39,12 +39,15 @@ class Moves:
         )
 
 
+# Whether a role (d.role) may do with a table (c) what its owner may.
+_OWNS: Final = """EXISTS (
+    SELECT FROM pg_catalog.pg_roles r
+     WHERE r.oid = d.role AND pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))"""
+
 # What is there of the tables that the selection made, and what stands in the way of moving them.
 _MADE: Final = f"""
 SELECT c.oid::pg_catalog.int8 AS relid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
-       NOT EXISTS (SELECT FROM pg_catalog.pg_roles r
-                    WHERE r.oid = d.role AND pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))
-           AS denied,
+       NOT {_OWNS} AS denied,
        EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid) AS below,
        needs.name AS needs, other.*
   FROM ROWS FROM (pg_catalog.unnest({{relids}}::pg_catalog.oid[]),
@@ -133,15 +136,13 @@ async def _away(
         _decide(moves, moves.away, change, found, request)
 
 
-_LOCKED: Final = """
+_LOCKED: Final = f"""
 SELECT pg_catalog.string_agg(pg_catalog.format('%I.%I', n.nspname, c.relname), ', ')
   FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]),
                   pg_catalog.unnest($2::pg_catalog.oid[])) AS d(relid, role)
   JOIN pg_catalog.pg_class c ON c.oid = d.relid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE $3::pg_catalog.bool
-    OR EXISTS (SELECT FROM pg_catalog.pg_roles r
-                WHERE r.oid = d.role AND pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))
+ WHERE $3::pg_catalog.bool OR {_OWNS}
 """
 
 
