@@ -1,6 +1,7 @@
 """Conversations that others have a part in: they notify, lock, change, alter and cancel meanwhile.
 
-As in traces.py. `WAITS` goes on when the conversation's session waits inside of the server.
+As in traces.py. `WAITS` goes on when the conversation's session waits inside of the server,
+`READS` when it waits for the rows of a COPY.
 """
 
 from raw import (
@@ -32,17 +33,24 @@ from traces import (
     said,
 )
 
-WAITS = Beside("""DO $$ BEGIN
-    FOR turn IN 1..2000 LOOP
-        PERFORM pg_stat_clear_snapshot();
-        IF EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename = 'app'
-                   AND state = 'active' AND wait_event IN ('PgSleep', 'advisory', 'relation')) THEN
-            RETURN;
-        END IF;
-        PERFORM pg_sleep(0.005);
-    END LOOP;
-    RAISE EXCEPTION 'nothing waits';
-END $$""")
+
+def waits(*events: str) -> Beside:
+    """Until the conversation's session is in one of these wait events of pg_stat_activity."""
+    return Beside(f"""DO $$ BEGIN
+        FOR turn IN 1..2000 LOOP
+            PERFORM pg_stat_clear_snapshot();
+            IF EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                       AND usename = 'app' AND state = 'active'
+                       AND wait_event = ANY ('{{{", ".join(events)}}}')) THEN
+                RETURN;
+            END IF;
+            PERFORM pg_sleep(0.005);
+        END LOOP;
+        RAISE EXCEPTION 'nothing waits';
+    END $$""")
+
+
+WAITS, READS = waits("PgSleep", "advisory", "relation"), waits("ClientRead")
 TELL = Beside("NOTIFY a, 'news'")
 LISTENING: Step = (query("LISTEN a"), "Z")
 KEEP, LET = Beside("SELECT pg_advisory_lock(7)"), Beside("SELECT pg_advisory_unlock(7)")
@@ -103,7 +111,7 @@ CANCELLED = (
          (query("TABLE t"), "Z")),
     said("waiting for a table, returning", (KEEP_TABLE, ""), (query(f"{UPDATE} RETURNING *"), ""), (WAITS, ""),
          (CANCEL, "Z"), (LET_TABLE, ""), (query("TABLE t"), "Z")),
-    said("copying", (query("COPY t FROM STDIN"), "G"), (CANCEL, ""), (copy_data("7\ta\t1\n") + COPY_DONE, "Z"),
+    said("copying", (query("COPY t FROM STDIN"), "G"), (READS, ""), (CANCEL, ""), (copy_data("7\ta\t1\n") + COPY_DONE, "Z"),
          (query("TABLE t"), "Z")),
     # Too late: it hits nothing, neither what was answered nor what comes next.
     said("when idle", *((deed, awaited) for sent in (query(UPDATE), extended(UPDATE), query(f"{DELETE}; {INSERT}"),
