@@ -100,6 +100,7 @@ def report(found: Mapping[str, Any], *, redo: bool) -> None:
         if each["moved"]:
             say(screen, f"{each['relation']} was {each['moved']}, the whole table")
     _list(screen, "conflict", found["conflicts"], _conflict)
+    _list(screen, "open transaction", found["open"], _open)
     _list(screen, "gap", found["gaps"], _gap)
     if found["outcome"] == "preview":
         for statement in found["statements"]:
@@ -147,6 +148,14 @@ def _conflict(found: Mapping[str, Any]) -> str:
         said += f", tag {found['tag']}" if found["tag"] else ""
         said += f", at {found['at']}" if found["at"] else ""
     return said + (f" ({found['detail']})" if found["detail"] else "")
+
+
+def _open(found: Mapping[str, Any]) -> str:
+    who = f"session {found['session']}" if found["session"] else f"backend {found['pid']}"
+    if found["gid"] is not None:
+        who = f"prepared transaction {found['gid']!r}"
+    writes = ", ".join(found["relations"]) or "nothing that is known"
+    return f"{who}, role {found['role']}, since {found['since']}: writes {writes}; left as it is"
 
 
 def _gap(found: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from proxy.admin.command import Command, Permission
 from proxy.admin.commands import COMMANDS
 from proxy.admin.grammar import Call, render
 from proxy.admin.table import JSON
-from proxy.admin.values import BadInput, Presence, instant
+from proxy.admin.values import BadInput, Optional, Presence, instant
 from proxy.asking import confirmed, require_terminal
 
 SELECTORS: Final = frozenset(clause.field for clause in clauses.SELECTORS)
@@ -58,12 +58,16 @@ def _add_flag(to: argparse.ArgumentParser, clause: Clause) -> None:
     if isinstance(clause.value, Presence):
         to.add_argument(clause.flag, dest=clause.field, action="store_true", help=_told(clause))
         return
+    left_out: dict[str, Any] = {}
+    if isinstance(clause.value, Optional):
+        left_out = {"nargs": "?", "const": clause.value.otherwise, "default": argparse.SUPPRESS}
     to.add_argument(
         clause.flag,
         dest=clause.field,
         metavar=_metavar(clause),
         type=_type(clause),
         action="append" if clause.repeats else "store",
+        **left_out,
         help=_told(clause) + ("; may be given several times" if clause.repeats else ""),
     )
 
@@ -108,7 +112,10 @@ def values_of(args: argparse.Namespace, command: Command) -> dict[str, Any]:
     now = datetime.now(UTC)
     for clause in command.clauses:
         value: Any = getattr(args, clause.field, None)
-        if clause.words and (value is None or value is False):
+        if isinstance(clause.value, Optional):
+            if not hasattr(args, clause.field):
+                continue
+        elif clause.words and (value is None or value is False):
             continue
         if isinstance(value, datetime | time):
             at = instant(value, None, now)

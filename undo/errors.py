@@ -43,6 +43,14 @@ class UnknownApplication(UsageError):
     """no session of an application "{}" is known"""
 
 
+class UnknownAddress(UsageError):
+    """no session of a client at {} is known"""
+
+
+class UnknownStatement(UsageError):
+    """no statement with {!r} in it is known: those that passed no proxy are not"""
+
+
 class UnknownRestorePoint(UsageError):
     """no restore point "{}" is known"""
 
@@ -109,6 +117,11 @@ class Refused(UndoError):
 class RowsLocked(UndoError):
     """rows of the selection are locked by a transaction that did not end within {}: nothing was
     changed. See who it is in pg_stat_activity, and try again"""
+
+
+class StillOpen(UndoError):
+    """transactions that may belong to the selection did not end within {}: {}. Nothing was
+    changed"""
 
 
 class TooBusy(UndoError):

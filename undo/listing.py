@@ -5,7 +5,7 @@ the columns that have an index (at, xid, tag, pid) as they are. Not: what an und
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -13,9 +13,10 @@ from undo import filters
 from undo.database import Database
 from undo.errors import BadFilter, NotInstalled
 from undo.filters import Condition
-from undo.request import Selection
+from undo.image import PINNED_SETTINGS
+from undo.request import Key, Selection
 from undo.stages.gaps import STALE
-from undo.stages.select import SESSION_OF, Chosen, resolve
+from undo.stages.select import SESSION_OF, Chosen, narrow
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,16 @@ class Filter:
     tables: tuple[str, ...] = ()
     role: str | None = None
     application: str | None = None
+    address: str | None = None
     statement: str | None = None
+    fingerprints: tuple[int, ...] = ()
+    key: Key = ()
+    except_tags: tuple[str, ...] = ()
+    except_sessions: tuple[str, ...] = ()
+    except_xids: tuple[int, ...] = ()
+    except_tables: tuple[str, ...] = ()
+    except_roles: tuple[str, ...] = ()
+    except_applications: tuple[str, ...] = ()
     where: tuple[Condition, ...] = ()
     limit: int = 100
 
@@ -50,14 +60,12 @@ async def chosen_by(db: Database, wanted: Filter) -> Chosen:
         "SELECT to_regclass('hotrollback.change') IS NOT NULL FROM set_config('jit', 'off', false)"
     ):
         raise NotInstalled
-    by_name = Selection(
-        session=wanted.session,
-        tag=wanted.tag,
-        tables=wanted.tables,
-        role=wanted.role,
-        application=wanted.application,
-    )
-    chosen = Chosen() if by_name.empty else await resolve(db, by_name)
+    if wanted.key:
+        for name, value in PINNED_SETTINGS:  # keys are read under them
+            await db.fetchval("SELECT set_config($1, $2, false)", name, value)
+    chosen = Chosen(listed=True)
+    by_name = {f.name: getattr(wanted, f.name) for f in fields(Selection) if f.name in _BY_NAME}
+    await narrow(db, Selection(**by_name), chosen)
     if wanted.xids:
         given = chosen.given(list(wanted.xids))
         bounds = f"{chosen.given(min(wanted.xids))} AND {chosen.given(max(wanted.xids))}"
@@ -68,14 +76,6 @@ async def chosen_by(db: Database, wanted: Filter) -> Chosen:
         chosen.both(f"c.at >= {chosen.given(wanted.since)}::timestamptz")
     if wanted.until is not None:
         chosen.both(f"c.at <= {chosen.given(wanted.until)}::timestamptz")
-    if wanted.statement is not None:
-        pattern = f"{chosen.given(_pattern(wanted.statement))}::text"
-        by_text = (
-            "c.fingerprint IN (SELECT s.fingerprint FROM hotrollback.statement s"
-            f" WHERE s.text ILIKE {pattern})"
-        )
-        chosen.changes.append(by_text)
-        chosen.gaps.append(f"{by_text} OR c.statement ILIKE {pattern}")
     if wanted.where:
         chosen.changes += filters.sql(wanted.where, chosen.given)
         chosen.gaps.append("false")  # a gap has no images
@@ -83,8 +83,14 @@ async def chosen_by(db: Database, wanted: Filter) -> Chosen:
     return chosen
 
 
-def _pattern(text: str) -> str:
-    return text if "%" in text or "_" in text else f"%{text}%"
+# Selectors that mean here what they mean to an undo.
+_BY_NAME: Final = frozenset(
+    {f.name for f in fields(Selection)} & {f.name for f in fields(Filter)}
+) - {
+    "xids",
+    "since",
+    "until",
+}
 
 
 # The newest records are in the newest partitions: look there first, and further back only if there
@@ -143,7 +149,7 @@ SELECT c.at, c.xid, {session} AS session, c.tag, {role} AS role,
             WHEN 'C' THEN 'create table' WHEN 'B' THEN 'take away' ELSE 'not kept' END AS op,
        CASE WHEN c.new_relid IS NULL THEN {relation} ELSE {relation} || ' -> ' || {moved} END
            AS relation,
-       c.before::text AS before, c.after::text AS after, {statement} AS statement,
+       c.before::text AS before, c.after::text AS after, {statement} AS statement, c.fingerprint,
        {undone} AS undone
   FROM (SELECT c.* FROM hotrollback.change c WHERE {changes} ORDER BY c.lsn DESC LIMIT {limit}) c
  ORDER BY c.lsn DESC

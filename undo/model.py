@@ -105,3 +105,36 @@ class Gap:
     relation: str | None
     reason: str
     statement: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A transaction that has written and not ended; what is not known of it is None."""
+
+    xid: int | None
+    session: str | None  # PID.MICROS
+    pid: int | None
+    gid: str | None  # the name of a prepared transaction
+    role: str | None  # that logged in, or prepared it
+    application: str | None
+    address: str | None
+    since: datetime | None
+    relations: tuple[str, ...]  # that it may have written
+
+    def __str__(self) -> str:
+        if self.gid is not None:
+            said = f"prepared transaction {self.gid!r}"
+        else:
+            said = f"session {self.session}" if self.session else f"backend {self.pid}"
+        about = [
+            f"{name} {value}"
+            for name, value in (
+                ("transaction", self.xid),
+                ("role", self.role),
+                ("application", self.application),
+                ("since", f"{self.since:%Y-%m-%d %H:%M:%S%z}" if self.since else None),
+                ("writes", ", ".join(self.relations)),
+            )
+            if value
+        ]
+        return f"{said} ({', '.join(about)})"

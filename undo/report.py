@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from undo.model import EXIT_CODES, Conflict, Gap, Outcome
+from undo.model import EXIT_CODES, Conflict, Gap, Open, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Report:
     conflicts: tuple[Conflict, ...] = ()
     gaps: tuple[Gap, ...] = ()
     statements: tuple[str, ...] = ()
+    open: tuple[Open, ...] = ()  # that may belong to the selection, and were left
     message: str = ""
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.admin import values
-from proxy.admin.values import Several, Value
+from proxy.admin.values import Optional, Several, Value
 from undo.policies import POLICIES
 
 
@@ -28,7 +28,8 @@ class Clause:
     def syntax(self) -> str:
         """As the help shows it."""
         more = ", ..." if self.repeats else ""
-        return " ".join([*self.words, *([self.metavar + more] if self.metavar else [])])
+        shown = f"[{self.metavar}]" if isinstance(self.value, Optional) else self.metavar + more
+        return " ".join([*self.words, *([shown] if self.metavar else [])])
 
 
 def _clause(
@@ -88,8 +89,67 @@ WHERE: Final = _clause(
     "condition",
     "what a row was or became: after.price = 0 AND before.note IS NOT NULL",
 )
+KEY: Final = _clause(
+    "KEY",
+    "key",
+    values.KEY,
+    "'value' | (column = 'value', ...)",
+    "of the one row of the one TABLE that has or had this primary key, and nothing that was written"
+    " because of it; its values are read as the columns' types",
+)
+ADDRESS: Final = _clause(
+    "ADDRESS",
+    "address",
+    values.TEXT,
+    "'address'",
+    "of sessions whose client was at this address or in this network (10.1.0.0/16)",
+)
+FINGERPRINT: Final = _clause(
+    "FINGERPRINT",
+    "fingerprints",
+    values.SIGNED,
+    "n",
+    "of the statements with these fingerprints, as SHOW CHANGES has them",
+)
 LIMIT: Final = _clause("LIMIT", "limit", values.NUMBER, "n", "at most so many rows, the newest")
-SELECTORS: Final = (SESSION, TAG, XID, FROM, TO, RESTORE_POINT, TABLE, ROLE, APPLICATION)
+SELECTORS: Final = (
+    *(SESSION, TAG, XID, FROM, TO, RESTORE_POINT, TABLE, KEY, ROLE, APPLICATION, ADDRESS),
+    *(STATEMENT, FINGERPRINT),
+)
+EXCEPTIONS: Final = (
+    _clause("EXCEPT SESSION", "except_sessions", values.TEXTS, "'id'", "not of these sessions"),
+    _clause("EXCEPT TAG", "except_tags", values.TEXTS, "'x'", "not written under these tags"),
+    _clause("EXCEPT XID", "except_xids", values.NUMBERS, "n", "not of these transactions"),
+    _clause(
+        "EXCEPT TABLE",
+        "except_tables",
+        values.TABLES,
+        "t",
+        "not rows of these tables, nor what cascades and triggers wrote because of them",
+    ),
+    _clause(
+        "EXCEPT ROLE",
+        "except_roles",
+        values.TEXTS,
+        "r",
+        "not written by these roles, nor what their statements set off",
+    ),
+    _clause(
+        "EXCEPT APPLICATION",
+        "except_applications",
+        values.TEXTS,
+        "a",
+        "not of sessions with these application_names",
+    ),
+)
+WAIT: Final = _clause(
+    "WAIT",
+    "wait",
+    values.WAIT,
+    "'time'",
+    "wait for the transactions that are open now and may belong to the selection, at most so long,"
+    " and only then look for what is selected; without it they are named and left",
+)
 ON_CONFLICT: Final = _clause(
     "ON CONFLICT",
     "policy",

@@ -23,6 +23,15 @@ client: `hotrollback show tags` sends `SHOW TAGS`. It finds the socket by `--adm
 - A time is `'2026-01-31 09:10:00'`, with a zone if need be (`+02`, `Z`), or a time of day, which
   means the latest moment that had it. Without a zone it is the console session's `TimeZone`, on the
   command line this machine's; it is echoed in UTC.
+- To UNDO a transaction is inside FROM and TO when it committed there, if the server kept that
+  (`track_commit_timestamp = on` when it committed); otherwise when its last record is. SHOW takes
+  each record by when it was made.
+- EXCEPT leaves out what the same selector alone would select. What has no tag is not left out by
+  EXCEPT TAG.
+- Of a transaction that has not ended nothing is in the log yet: UNDO names those that have written
+  there and may belong to the selection, prepared ones too. What rules one out is its session,
+  number, application, the tables that it has locked, or that the role that logged in may not act as
+  ROLE; its tag and its rows are not known.
 - Lists come newest first, 100 rows if no LIMIT is given.
 - In a prepared statement `$1` may stand for any value.
 - UNDO, REDO, RESTORE POINT, CAPTURE, RELOAD and SHUTDOWN refuse to run inside a transaction block:
@@ -39,7 +48,8 @@ _REPORT: Final = """\
 `AS JSON`, and `--json` on the command line, give the whole report as one object: `outcome`
 (`done`, `nothing`, `preview`, `conflicts` or `gaps`), `exit_code`, `undo_id`, `xid`,
 `selected_transactions`, `tables` (`relation`, `inserts`, `updates`, `deletes`, `skipped`),
-`conflicts`, `gaps`, `statements` (the inverse SQL, in a dry run), `message`.
+`conflicts`, `gaps`, `statements` (the inverse SQL, in a dry run), `open` (transactions that had not
+ended, may belong to the selection and were left), `message`.
 """
 
 

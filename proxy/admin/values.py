@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from undo import filters
 from undo.errors import BadFilter
-from undo.tokens import Is, Token, literal
+from undo.tokens import Is, Token, literal, name
 
 # A time of day stands for the latest moment that had it.
 Moment = datetime | time
@@ -76,6 +76,19 @@ class Presence(Value):
 
 
 @dataclass(frozen=True, slots=True)
+class Optional(Value):
+    """A value that may be left out; `otherwise` then."""
+
+    otherwise: Any = None
+
+    def read(self, cursor: Cursor) -> Any:
+        token = cursor.peek()
+        if token is None or token.kind not in {Is.LITERAL, Is.NUMBER, Is.PARAMETER}:
+            return self.otherwise
+        return Value.read(self, cursor)
+
+
+@dataclass(frozen=True, slots=True)
 class Several(Value):
     """Values separated by commas; a tuple."""
 
@@ -116,6 +129,60 @@ def _as_written(part: Token) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Signed(Several):
+    """Whole numbers, which may be negative."""
+
+    def read(self, cursor: Cursor) -> Any:
+        found = [self._one(cursor)]
+        while cursor.accept(","):
+            found.append(self._one(cursor))
+        return tuple(found)
+
+    def _one(self, cursor: Cursor) -> Any:
+        if not cursor.accept("-"):
+            return Value.read(self, cursor)
+        token = cursor.next(self.wanted)
+        if token.kind is not Is.NUMBER:
+            raise cursor.wrong(token, f"{self.wanted} expected")
+        return self.text(f"-{token.text}")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOf(Value):
+    """Of one row: `42`, `(42, 3)` in the order of the primary key, or `(id = 42, line = 3)`."""
+
+    def read(self, cursor: Cursor) -> Any:
+        if not cursor.accept("("):
+            return (("", self._text(cursor)),)
+        found = [self._part(cursor)]
+        while cursor.accept(","):
+            found.append(self._part(cursor))
+        if not cursor.accept(")"):
+            raise cursor.wrong(cursor.next(") or ,"), ") or , expected")
+        return tuple(found)
+
+    def _part(self, cursor: Cursor) -> tuple[str, Any]:
+        token = cursor.peek()
+        if token is None or token.kind not in {Is.WORD, Is.NAME}:
+            return "", self._text(cursor)
+        cursor.next(self.wanted)
+        # As the server does it: what is not quoted is in small letters.
+        column = token.text if token.kind is Is.NAME else token.text.lower()
+        if not cursor.accept("="):
+            raise cursor.wrong(token, f"= expected behind {token.text}")
+        return column, self._text(cursor)
+
+    def _text(self, cursor: Cursor) -> Any:
+        sign = "-" if cursor.accept("-") else ""
+        token = cursor.next(self.wanted)
+        if token.kind is Is.PARAMETER and not sign:
+            return Parameter(int(token.text[1:]))
+        if token.kind is not Is.NUMBER and (sign or token.kind not in {Is.LITERAL, Is.WORD}):
+            raise cursor.wrong(token, f"{self.wanted} expected")
+        return sign + token.text
+
+
+@dataclass(frozen=True, slots=True)
 class Conditions(Value):
     def read(self, cursor: Cursor) -> Any:
         return cursor.conditions()
@@ -141,6 +208,58 @@ def _positive(text: str) -> int:
     if not number:
         raise BadInput("0 is not enough")
     return number
+
+
+def _signed(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,19}", text) or not -(2**63) <= int(text) < 2**63:
+        raise BadInput(f"{text!r} is not a whole number of 64 bits")
+    return int(text)
+
+
+_PART: Final = re.compile(
+    r"""\s*(?P<column>[^\W\d][\w$]*|"(?:[^"]|"")+")\s*=\s*(?P<text>'(?:[^']|'')*'|[^\s',()]+)\s*"""
+)
+
+
+def _key(text: str) -> Any:
+    """Of a flag: `id=42, line=3`, the same in parentheses, or the one value as it is."""
+    inner = text.strip()
+    if inner.startswith("(") and inner.endswith(")"):
+        inner = inner[1:-1]
+    found, at = [], 0
+    while match := _PART.match(inner, at):
+        column, value = match["column"], match["text"]
+        column = column[1:-1].replace('""', '"') if column[0] == '"' else column.lower()
+        value = value[1:-1].replace("''", "'") if value[0] == "'" else value
+        found.append((column, value))
+        at = match.end()
+        if at == len(inner):
+            return tuple(found)
+        if inner[at] != ",":
+            break
+        at += 1
+    return (("", _some_text(text)),)
+
+
+def _render_key(key: Any) -> str:
+    parts = [
+        f"{name(column)} = {literal(text)}" if column else literal(text) for column, text in key
+    ]
+    return parts[0] if len(key) == 1 and not key[0][0] else f"({', '.join(parts)})"
+
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
+
+
+def _duration(text: str) -> float:
+    found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([a-z]*)\s*", text)
+    if found is None or (found[2] or "s") not in _UNITS or not float(found[1]):
+        raise BadInput(f"{text!r} is no time to wait: write '30s', '500ms', '5min' or '2h'")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def _render_duration(seconds: float | None) -> str:
+    return "" if seconds is None else literal(f"{seconds:f}s")
 
 
 def _conditions(text: str) -> Any:
@@ -182,11 +301,11 @@ def window(
 ) -> dict[str, datetime]:
     """FROM and TO as instants; those that brought no zone are echoed."""
     found = {}
-    for name in ("since", "until"):
-        if name in values:
-            found[name] = instant(values[name], zone, now)
-            if values[name].tzinfo is None:
-                tell(f"{'FROM' if name == 'since' else 'TO'} {found[name]:%Y-%m-%d %H:%M:%S} UTC")
+    for end in ("since", "until"):
+        if end in values:
+            found[end] = instant(values[end], zone, now)
+            if values[end].tzinfo is None:
+                tell(f"{'FROM' if end == 'since' else 'TO'} {found[end]:%Y-%m-%d %H:%M:%S} UTC")
     return found
 
 
@@ -213,8 +332,12 @@ PRESENCE: Final = Presence()
 TEXT: Final = Value("a text ('...')", _some_text, literal)
 NUMBER: Final = Value("a whole number", _positive, str)
 NUMBERS: Final = Several("a whole number", _positive, _join(str))
+TEXTS: Final = Several("a text ('...')", _some_text, _join(literal))
+SIGNED: Final = Signed("a whole number", _signed, _join(str))
 TABLES: Final = Relations("a table", _some_text, _join(literal))
 TIME: Final = Value(f"a time ({_TIMES})", _moment, lambda moment: literal(moment.isoformat()))
+KEY: Final = KeyOf("a value of the key", _key, _render_key)
+WAIT: Final = Optional("a time to wait ('30s')", _duration, _render_duration)
 WHERE: Final = Conditions("conditions", _conditions, filters.render)
 UNDO_ID: Final = Value(
     "the number of an undo, or LAST", _undo_id, lambda number: str(number or "LAST")

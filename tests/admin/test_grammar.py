@@ -31,11 +31,16 @@ CONDITIONS = st.builds(
     ),
     st.tuples(TEXTS, NO) | st.tuples(st.integers().map(str), YES),
 )
+SEVERAL_TEXTS = st.lists(TEXTS, min_size=1).map(tuple)
 VALUES = {
     values.TEXT: TEXTS,
     values.NUMBER: NUMBERS,
     values.NUMBERS: st.lists(NUMBERS, min_size=1).map(tuple),
-    values.TABLES: st.lists(TEXTS, min_size=1).map(tuple),
+    values.TEXTS: SEVERAL_TEXTS,
+    values.TABLES: SEVERAL_TEXTS,
+    values.SIGNED: st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1).map(tuple),
+    values.KEY: st.lists(st.tuples(TEXTS | st.just(""), TEXTS), min_size=1).map(tuple),
+    values.WAIT: st.none() | st.integers(1, 86400).map(float),
     values.TIME: st.datetimes(timezones=st.none() | st.just(UTC)) | st.times(),
     values.WHERE: st.lists(CONDITIONS, min_size=1).map(tuple),
     values.UNDO_ID: st.none() | NUMBERS,
@@ -93,6 +98,57 @@ def test_selectors_in_any_order_and_any_case() -> None:
 def test_words_need_no_quotes() -> None:
     assert only("UNDO TAG deploy") == {"tag": "deploy"}
     assert only("SHOW CHANGES ROLE app") == {"role": "app"}
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("42", (("", "42"),)),
+        ("-42", (("", "-42"),)),
+        ("'a''b'", (("", "a'b"),)),
+        ("abc", (("", "abc"),)),
+        ("('42')", (("", "42"),)),
+        ("(42, -3)", (("", "42"), ("", "-3"))),
+        ("(id = 42, \"Line\" = 'x')", (("id", "42"), ("Line", "x"))),
+        ("(ID = 42)", (("id", "42"),)),
+    ],
+)
+def test_keys(text: str, key: tuple) -> None:
+    assert only(f"UNDO TABLE t KEY {text} DRY RUN") == {
+        "tables": ("t",),
+        "key": key,
+        "dry_run": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("42", (("", "42"),)),
+        ("a b", (("", "a b"),)),
+        ("a=b c", (("", "a=b c"),)),
+        ("id=42", (("id", "42"),)),
+        ("ID = 42, \"Line\"='x,''y'", (("id", "42"), ("Line", "x,'y"))),
+        ("(id=42,line=-3)", (("id", "42"), ("line", "-3"))),
+    ],
+)
+def test_keys_of_a_flag(text: str, key: tuple) -> None:
+    assert values.KEY.text(text) == key
+
+
+def test_waiting_with_and_without_an_end() -> None:
+    assert only("UNDO TAG x WAIT DRY RUN") == {"tag": "x", "wait": None, "dry_run": True}
+    assert only("UNDO TAG x WAIT '1.5min'") == {"tag": "x", "wait": 90.0}
+    assert only("UNDO WAIT 30 TAG x") == {"tag": "x", "wait": 30.0}
+
+
+def test_exceptions_take_lists() -> None:
+    assert only("UNDO TAG x EXCEPT TAG a, 'b' EXCEPT XID 7") == {
+        "tag": "x",
+        "except_tags": ("a", "b"),
+        "except_xids": (7,),
+    }
+    assert only("UNDO FINGERPRINT -5, 7") == {"fingerprints": (-5, 7)}
 
 
 def test_a_session_needs_no_quotes() -> None:
@@ -169,6 +225,10 @@ def test_a_bare_time_is_of_the_zone_that_asks() -> None:
         ("UNDO TAG", "", "a text ('...') expected at the end of the command", ""),
         ("UNDO TAG ''", "''", "the text must not be empty", ""),
         ("UNDO TAG 'x' TAG 'y'", "TAG 'y'", "TAG 'x' is given twice", ""),
+        ("UNDO TAG x WAIT 'soon'", "'soon'", "'soon' is no time to wait", ""),
+        ("UNDO TABLE t KEY (a 1)", "a", "= expected behind a", ""),
+        ("UNDO TABLE t KEY (1", "", ") or , expected at the end", ""),
+        ("UNDO FINGERPRINT -x", "x", "a whole number expected", ""),
         ("UNDO XID one", "one", "'one' is not a whole number", ""),
         ("UNDO XID 1,", "", "a whole number expected at the end of the command", ""),
         ("UNDO FROM '25:00'", "'25:00'", "'25:00' is not a time: write", ""),

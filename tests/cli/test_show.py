@@ -83,7 +83,7 @@ def test_changes_are_rows_before_and_after(shop: Proxy) -> None:
     assert (deleted["op"], deleted["tag"], deleted["after"]) == ("delete", "deploy-42", None)
     assert list(deleted) == [
         *("at", "xid", "session", "tag", "role", "relation", "op", "before", "after"),
-        *("undone", "statement"),
+        *("undone", "fingerprint", "statement"),
     ]
 
 
@@ -102,6 +102,18 @@ def test_changes_are_rows_before_and_after(shop: Proxy) -> None:
 def test_conditions_on_images(shop: Proxy, where: str, ids: list[int]) -> None:
     found = shown(shop, "changes", "--table", "products", "--where", where)
     assert sorted(row["after"]["id"] for row in found) == ids
+
+
+def test_rows_by_key_statement_and_exception(shop: Proxy) -> None:
+    (row,) = shown(shop, "changes", "--table", "products", "--key", "20")
+    assert (row["op"], row["before"]["id"]) == ("delete", 20)
+    alike = shown(shop, "changes", f"--fingerprint={row['fingerprint']}")
+    assert {each["statement"] for each in alike} == {row["statement"]}
+    everybody = {each["xid"] for each in shown(shop, "transactions")}
+    others = {each["xid"] for each in shown(shop, "transactions", "--except-tag", "deploy-42")}
+    tagged = {each["xid"] for each in shown(shop, "transactions", "--tag", "deploy-42")}
+    assert others == everybody - tagged != everybody
+    assert shown(shop, "changes", "--address", "127.0.0.0/8") == shown(shop, "changes")
 
 
 def test_newest_first_and_limited(shop: Proxy) -> None:
@@ -175,7 +187,8 @@ def test_for_people(shop: Proxy) -> None:
     done = show(shop, "changes", "--where", "before.id = 20")
     heads, row = done.stdout.splitlines()
     assert heads.split() == [
-        *("at", "xid", "session", "tag", "role", "relation", "op", "before", "statement"),
+        *("at", "xid", "session", "tag", "role", "relation", "op", "before"),
+        *("fingerprint", "statement"),
     ]
     assert row.rstrip().endswith("DELETE FROM products WHERE id = 20")
 

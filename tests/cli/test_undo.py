@@ -116,6 +116,34 @@ def test_gaps_end_with_4_and_change_nothing(shop: Proxy) -> None:
     assert shop.database.psql(PRICES) == [(n, n) for n in range(1, 10)]
 
 
+def test_one_row_and_whoever_is_still_writing(shop: Proxy) -> None:
+    """Who is open is named and left; after --wait, selected."""
+    with psycopg.connect(
+        shop.url(), options="-c hotrollback.tag=deploy-42", application_name="slow job"
+    ) as slow:
+        slow.execute("UPDATE products SET price = 0 WHERE id = 5")
+        report = json.loads(
+            shop.cli("undo", "--table", "products", "--key", "id=2", "--yes", "--json").stdout
+        )
+        (left,) = report["open"]
+        assert (report["outcome"], report["tables"][0]["updates"]) == ("done", 1)
+        assert (left["application"], left["relations"]) == ("slow job", ["public.products"])
+        told = shop.cli("undo", "--tag", "deploy-42", "--dry-run")
+        assert "1 open transaction:\n  session " in told.stdout
+        assert "writes public.products; left as it is\n" in told.stdout
+        late = shop.cli("undo", "--tag", "deploy-42", "--wait", "200ms", "--yes", check=False)
+        assert late.returncode == 1
+        assert "did not end within 0.2s: session " in late.stderr
+        others = shop.cli(
+            *("undo", "--tag", "deploy-42", "--except-application", "slow job"),
+            *("--dry-run", "--wait", "--json"),
+        )
+        assert json.loads(others.stdout)["open"] == []
+    status, report = undo(shop, "--tag", "deploy-42", "--wait", "--yes")
+    assert (status, report["open"]) == (0, [])
+    assert shop.database.psql(PRICES) == [(n, n) for n in range(1, 10)]
+
+
 UNKNOWN = {
     "no change and no gap has the tag 'nope'": ("--tag", "nope"),
     'no session "1.2" is known': ("--session", "1.2"),

@@ -1,62 +1,35 @@
 """From a selection as an operator names it to conditions on the log: names are looked up, unknown
 ones refused.
 
-Tag, role and table select rows; session, transactions, times, restore point and application select
-whole transactions. A window of time is settled here once: what commits later is outside of it.
+Tag, role, table, key and statement select rows; session, transactions, times, restore point,
+application and address select whole transactions. What is excepted is what the same selector would
+have selected, with all that cascades and triggers wrote because of it.
 """
 
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from undo.database import Database
+from undo.database import Database, sqlstate
 from undo.errors import (
     BadFilter,
     NothingSelected,
     UndoAmongOthers,
+    UnknownAddress,
     UnknownApplication,
-    UnknownRelation,
     UnknownRestorePoint,
     UnknownRole,
     UnknownSession,
+    UnknownStatement,
     UnknownTag,
     UnknownTransaction,
     UnknownUndo,
 )
+from undo.naming import named
 from undo.request import Selection
+from undo.stages.chosen import SESSION_OF, Chosen, of_session, unseen
+from undo.stages.keys import by_key
+from undo.stages.windows import times, transactions
 
-# The session that a row of the log (alias c) belongs to: a pid alone is used again.
-SESSION_OF: Final = """(
-    SELECT s.pid || '.' || (EXTRACT(epoch FROM s.started) * 1000000)::pg_catalog.int8
-      FROM hotrollback.session s
-     WHERE s.pid = c.pid AND s.started <= c.at AND (s.ended IS NULL OR s.ended >= c.at)
-     ORDER BY s.started DESC LIMIT 1)"""
-
-
-@dataclass(slots=True)
-class Chosen:
-    """Conditions on hotrollback.change and hotrollback.gap, both as alias c."""
-
-    changes: list[str] = field(default_factory=list)
-    gaps: list[str] = field(default_factory=list)
-    args: list[Any] = field(default_factory=list)
-    redo_of: int | None = None  # the undo whose own rows these are
-
-    def given(self, value: Any) -> str:
-        """The placeholder of a value."""
-        self.args.append(value)
-        return f"${len(self.args)}"
-
-    def both(self, condition: str) -> None:
-        self.changes.append(condition)
-        self.gaps.append(condition)
-
-    @property
-    def where(self) -> str:
-        return " AND ".join(f"({condition})" for condition in self.changes)
-
-    @property
-    def gaps_where(self) -> str:
-        return " AND ".join(f"({condition})" for condition in self.gaps)
+__all__ = ["SESSION_OF", "Chosen", "narrow", "resolve", "unseen"]
 
 
 async def resolve(db: Database, selection: Selection) -> Chosen:
@@ -67,9 +40,23 @@ async def resolve(db: Database, selection: Selection) -> Chosen:
     if selection.undo_id is not None:
         await _undo(db, selection, chosen)
         return chosen
+    await narrow(db, selection, chosen)
+    return chosen
+
+
+async def narrow(db: Database, selection: Selection, chosen: Chosen) -> None:
+    """Add what each selector asks for. Raises UsageError where a name is not known."""
     for selector in _SELECTORS:
         await selector(db, selection, chosen)
-    return chosen
+    for name, (one, selector) in _EXCEPTIONS.items():
+        for value in getattr(selection, name):
+            # It shares the arguments: their numbers go on.
+            apart = Chosen(args=chosen.args, excepted=True)
+            of_one: Any = {one: (value,) if isinstance(getattr(selection, one), tuple) else value}
+            await selector(db, Selection(**of_one), apart)
+            # What has no tag, or no known session, is not known to be one of these.
+            chosen.changes.append(f"({apart.where}) IS NOT TRUE")
+            chosen.gaps.append(f"({apart.gaps_where}) IS NOT TRUE")
 
 
 async def _undo(db: Database, selection: Selection, chosen: Chosen) -> None:
@@ -93,12 +80,13 @@ async def _tag(db: Database, selection: Selection, chosen: Chosen) -> None:
     given = chosen.given(selection.tag)
     chosen.changes.append(f"c.tag = {given}")
     # A gap that its own transaction could not hold has no tag: it may be of any of its session's.
-    chosen.gaps.append(
-        f"c.tag = {given} OR (c.apart AND EXISTS (SELECT FROM hotrollback.session s"
+    chosen.either(
+        f"c.tag = {given}",
+        "(c.apart AND EXISTS (SELECT FROM hotrollback.session s"
         " JOIN hotrollback.change w ON w.pid = s.pid AND w.at >= s.started"
         " AND (s.ended IS NULL OR w.at <= s.ended)"
         " WHERE s.pid = c.pid AND s.started <= c.at AND (s.ended IS NULL OR s.ended >= c.at)"
-        f" AND w.tag = {given}))"
+        f" AND w.tag = {given}))",
     )
 
 
@@ -134,6 +122,8 @@ async def _xids(db: Database, selection: Selection, chosen: Chosen) -> None:
         "SELECT id, xid FROM hotrollback.undo WHERE xid = ANY ($1::pg_catalog.int8[])",
         list(selection.xids),
     )
+    if chosen.excepted:
+        undos = []
     if undos and selection == Selection(xids=(undos[0]["xid"],)):
         chosen.redo_of = undos[0]["id"]
     elif undos:
@@ -147,37 +137,7 @@ async def _xids(db: Database, selection: Selection, chosen: Chosen) -> None:
     for xid in selection.xids:
         if xid not in (known or ()):
             raise UnknownTransaction(xid)
-    _transactions(chosen, list(selection.xids))
-
-
-def _transactions(chosen: Chosen, xids: list[int]) -> None:
-    """The bounds are for the index, which knows no lists."""
-    low, high = (min(xids), max(xids)) if xids else (0, -1)
-    given = chosen.given(xids)
-    chosen.both(
-        f"c.xid = ANY ({given}::pg_catalog.int8[])"
-        f" AND c.xid BETWEEN {chosen.given(low)} AND {chosen.given(high)}"
-    )
-
-
-async def _times(db: Database, selection: Selection, chosen: Chosen) -> None:
-    """A transaction is inside when its last record is."""
-    if selection.since is None and selection.until is None:
-        return
-    since, until = selection.since, selection.until
-    if since is not None and until is not None and since > until:
-        raise BadFilter(f"the window ends ({until}) before it begins ({since})")
-    until = until or await db.fetchval("SELECT pg_catalog.clock_timestamp()")
-    query = (
-        "SELECT x.xid FROM hotrollback.{table} x"
-        " WHERE ($1::pg_catalog.timestamptz IS NULL OR x.at >= $1)"
-        " GROUP BY x.xid HAVING pg_catalog.max(x.at) <= $2"
-    )
-    found: set[int] = set()
-    for table in ("change", "gap"):
-        for row in await db.fetch(query.format(table=table), since, until):
-            found.add(row["xid"])
-    _transactions(chosen, sorted(found))
+    transactions(chosen, list(selection.xids))
 
 
 async def _restore_point(db: Database, selection: Selection, chosen: Chosen) -> None:
@@ -194,15 +154,6 @@ async def _restore_point(db: Database, selection: Selection, chosen: Chosen) -> 
     chosen.both(unseen("c", f"{given}::pg_catalog.text::pg_catalog.pg_snapshot"))
 
 
-def unseen(alias: str, snapshot: str) -> str:
-    """Whether a record's transaction was not visible in a snapshot (SQL of type pg_snapshot)."""
-    return (
-        f"{alias}.xid >= pg_catalog.pg_snapshot_xmin({snapshot})::pg_catalog.text::pg_catalog.int8"
-        f" AND NOT pg_catalog.pg_visible_in_snapshot("
-        f"{alias}.xid::pg_catalog.text::pg_catalog.xid8, {snapshot})"
-    )
-
-
 async def _application(db: Database, selection: Selection, chosen: Chosen) -> None:
     if selection.application is None:
         return
@@ -211,13 +162,61 @@ async def _application(db: Database, selection: Selection, chosen: Chosen) -> No
         selection.application,
     ):
         raise UnknownApplication(selection.application)
-    given = chosen.given(selection.application)
-    chosen.both(
-        "EXISTS (SELECT FROM hotrollback.session s WHERE s.pid = c.pid AND s.started <= c.at"
-        f" AND (s.ended IS NULL OR s.ended >= c.at) AND s.application_name = {given}"
-        " AND NOT EXISTS (SELECT FROM hotrollback.session n WHERE n.pid = s.pid"
-        "                    AND n.started > s.started AND n.started <= c.at))"
+    chosen.both(of_session(f"s.application_name = {chosen.given(selection.application)}"))
+
+
+# A client's address (s) as one that can be compared; an IPv4 one may have come over IPv6.
+_ADDRESS: Final = """(CASE WHEN s.client_addr ~ '^[0-9A-Fa-f:.]+$' THEN pg_catalog.regexp_replace(
+    s.client_addr, '^::ffff:(?=[0-9.]+$)', '')::pg_catalog.inet END)"""
+
+
+async def _address(db: Database, selection: Selection, chosen: Chosen) -> None:
+    if selection.address is None:
+        return
+    try:
+        known = await db.fetchval(
+            f"SELECT true FROM hotrollback.session s WHERE {_ADDRESS}"
+            " OPERATOR(pg_catalog.<<=) $1::pg_catalog.text::pg_catalog.inet LIMIT 1",
+            selection.address,
+        )
+    except Exception as error:
+        if sqlstate(error) != "22P02":
+            raise
+        raise BadFilter(f"{selection.address!r} is no address and no network") from error
+    if not known:
+        raise UnknownAddress(selection.address)
+    given = f"{chosen.given(selection.address)}::pg_catalog.text::pg_catalog.inet"
+    chosen.both(of_session(f"{_ADDRESS} OPERATOR(pg_catalog.<<=) {given}"))
+
+
+async def _statement(db: Database, selection: Selection, chosen: Chosen) -> None:
+    if selection.statement is None:
+        return
+    text = selection.statement
+    pattern = text if "%" in text or "_" in text else f"%{text}%"
+    given = f"{chosen.given(pattern)}::pg_catalog.text"
+    by_text = (
+        "c.fingerprint IN (SELECT s.fingerprint FROM hotrollback.statement s"
+        f" WHERE s.text ILIKE {given})"
     )
+    if not chosen.listed and not await db.fetchval(
+        "SELECT EXISTS (SELECT FROM hotrollback.statement s WHERE s.text ILIKE $1)"
+        " OR EXISTS (SELECT FROM hotrollback.gap g WHERE g.statement ILIKE $1)",
+        pattern,
+    ):
+        raise UnknownStatement(text)
+    chosen.changes.append(by_text)
+    unknown = "false" if chosen.listed else "c.fingerprint IS NULL AND c.statement IS NULL"
+    chosen.either(f"{by_text} OR c.statement ILIKE {given}", unknown)
+
+
+async def _fingerprints(_db: Database, selection: Selection, chosen: Chosen) -> None:
+    if not selection.fingerprints:
+        return
+    given = chosen.given(list(selection.fingerprints))
+    found = f"c.fingerprint = ANY ({given}::pg_catalog.int8[])"
+    chosen.changes.append(found)
+    chosen.either(found, "c.fingerprint IS NULL")
 
 
 async def _role(db: Database, selection: Selection, chosen: Chosen) -> None:
@@ -235,6 +234,9 @@ async def _role(db: Database, selection: Selection, chosen: Chosen) -> None:
 
 
 async def _tables(db: Database, selection: Selection, chosen: Chosen) -> None:
+    if selection.key:
+        await by_key(db, selection.tables, selection.key, chosen)
+        return
     if not selection.tables:
         return
     relids: set[int] = set()
@@ -248,7 +250,7 @@ async def _tables(db: Database, selection: Selection, chosen: Chosen) -> None:
         named_ += f" OR ({where} AND {_of(f'w.relid = ANY ({given})')})"
     chosen.changes.append(named_)
     # A gap whose table is not known may be in any of them.
-    chosen.gaps.append(f"c.relid IS NULL OR c.relid = ANY ({given})")
+    chosen.either(f"c.relid = ANY ({given})", "c.relid IS NULL")
 
 
 def _of(statement: str) -> str:
@@ -286,53 +288,26 @@ SELECT COALESCE(pg_catalog.array_agg(r.oid::pg_catalog.int8)
   FROM reach r
 """
 
-_NAMED: Final = """
-WITH RECURSIVE known(oid, nspname, relname) AS (
-    SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text
-      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'hotrollback')
-    UNION
-    SELECT r.relid, (pg_catalog.parse_ident(r.name))[1], (pg_catalog.parse_ident(r.name))[2]
-      FROM hotrollback.relation r
-     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = r.relid)
-), below(nspname, oid) AS (
-    SELECT k.nspname, k.oid FROM known k
-     WHERE k.relname = $2 AND ($1::pg_catalog.text IS NULL OR k.nspname = $1)
-    UNION
-    SELECT b.nspname, i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.oid
-)
-SELECT nspname, pg_catalog.array_agg(oid::pg_catalog.int8) AS relids FROM below GROUP BY nspname
-"""
-
-
-async def named(db: Database, name: str) -> set[int]:
-    """The oids of a table, with its partitions and children; also of one that was dropped."""
-    try:
-        parts = await db.fetchval("SELECT pg_catalog.parse_ident($1)", name)
-    except Exception as error:
-        if getattr(error, "sqlstate", None) != "22023":
-            raise
-        raise UnknownRelation(name) from error
-    if len(parts) > 2:
-        raise UnknownRelation(name)
-    schema = parts[0] if len(parts) == 2 else None
-    rows = await db.fetch(_NAMED, schema, parts[-1])
-    if not rows:
-        raise UnknownRelation(name)
-    if len(rows) > 1:
-        schemas = ", ".join(sorted(row["nspname"] for row in rows))
-        raise BadFilter(f'"{name}" is a table in several schemas ({schemas}): name the schema, too')
-    return set(rows[0]["relids"])
-
 
 _SELECTORS: Final = (
     _tag,
     _session,
     _xids,
-    _times,
+    times,
     _restore_point,
     _application,
+    _address,
     _role,
     _tables,
+    _statement,
+    _fingerprints,
 )
+# What is excepted: the field that selects the same, and its selector.
+_EXCEPTIONS: Final = {
+    "except_tags": ("tag", _tag),
+    "except_sessions": ("session", _session),
+    "except_xids": ("xids", _xids),
+    "except_tables": ("tables", _tables),
+    "except_roles": ("role", _role),
+    "except_applications": ("application", _application),
+}

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime
 from typing import Any, Final
 
 from proxy.admin import clauses
@@ -86,22 +85,13 @@ def _undo(row: Any) -> tuple[Any, ...]:
     counts = (sum(t[k] for t in tables) for k in ("inserts", "updates", "deletes", "skipped"))
     return (
         *(row["id"], row["at"], row["xid"], row["by"]),
-        _words(request) if row["redo_of"] is None else f"redo of undo {row['redo_of']}",
+        Selection.read(request.get("selection") or {}).words()
+        if row["redo_of"] is None
+        else f"redo of undo {row['redo_of']}",
         report.get("selected_transactions"),
         *counts,
         *(row["redo_of"], row["redone_by"]),
     )
-
-
-def _words(request: Mapping[str, Any]) -> str:
-    known = {f.name for f in fields(Selection)}
-    given = {k: v for k, v in (request.get("selection") or {}).items() if k in known}
-    for name in ("since", "until"):
-        if given.get(name):
-            given[name] = datetime.fromisoformat(given[name])
-    for name in ("xids", "tables"):
-        given[name] = tuple(given.get(name) or ())
-    return Selection(**given).words()
 
 
 async def capture(asked: Asked, values: Mapping[str, Any]) -> Rows:
@@ -164,6 +154,7 @@ _CHANGES: Final = (
     Column("before", JSON, "the row before; null for an insert"),
     Column("after", JSON, "the row after; null for a delete"),
     Column("undone", INT, "the undo that took it back and was not redone"),
+    Column("fingerprint", INT, "of the statement, as UNDO FINGERPRINT takes it"),
     _TEXT,
 )
 _GAPS: Final = (
@@ -209,8 +200,12 @@ _CAPTURE: Final = (
 
 _D, _L = clauses.DATABASE, clauses.LIMIT
 _WINDOW: Final = (clauses.FROM, clauses.TO)
-_WHO: Final = (clauses.SESSION, clauses.TAG, clauses.XID, clauses.ROLE, clauses.APPLICATION)
-_RECORDS: Final = (_D, *_WHO, *_WINDOW, clauses.TABLE, clauses.STATEMENT)
+_WHO: Final = (
+    *(clauses.SESSION, clauses.TAG, clauses.XID, clauses.ROLE, clauses.APPLICATION),
+    clauses.ADDRESS,
+)
+_WHAT: Final = (clauses.TABLE, clauses.STATEMENT, clauses.FINGERPRINT)
+_RECORDS: Final = (_D, *_WHO, *_WINDOW, *_WHAT, *clauses.EXCEPTIONS)
 
 
 def _show(
@@ -239,14 +234,14 @@ COMMANDS: Final = (
         "transactions that wrote something that the filters fit",
         _TRANSACTIONS,
         _listed(listing.transactions, _TRANSACTIONS),
-        *(*_RECORDS, clauses.WHERE, _L),
+        *(*_RECORDS, clauses.KEY, clauses.WHERE, _L),
     ),
     _show(
         "CHANGES",
         "rows as they were and became",
         _CHANGES,
         _listed(listing.changes, _CHANGES),
-        *(*_RECORDS, clauses.WHERE, _L),
+        *(*_RECORDS, clauses.KEY, clauses.WHERE, _L),
     ),
     _show(
         "GAPS",

@@ -3,6 +3,7 @@ and how it works is undo's."""
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from proxy.admin import clauses
@@ -14,11 +15,12 @@ from undo.errors import UsageError
 from undo.model import Conflict, Outcome
 from undo.report import Report
 from undo.request import Selection, UndoRequest
+from undo.unfinished import told, unfinished, wait
 
 # Conflicts, gaps and statements that are listed one by one; the JSON report has all.
 _MOST: Final = 20
 
-_SELECTORS: Final = ("session", "tag", "xids", "restore_point", "tables", "role", "application")
+_SELECTORS: Final = frozenset(c.field for c in (*clauses.SELECTORS, *clauses.EXCEPTIONS))
 
 
 async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
@@ -33,8 +35,13 @@ async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
         by=asked.user,
     )
     async with asked.backend.database(values.get("database")) as db:
+        if "wait" in values:
+            await wait(db, request.selection, asked.progress, limit=values["wait"])
+        left = await unfinished(db, request.selection)
+        if left:
+            asked.notice(f"open, and left as they are: {told(left)}")
         report = await engine.run(db, request, progress=asked.progress)
-    return _answer(asked, values, report)
+    return _answer(asked, values, replace(report, open=left))
 
 
 async def redo(asked: Asked, values: Mapping[str, Any]) -> Rows:
@@ -90,6 +97,7 @@ def rows_of(report: Report) -> Iterator[Line]:
             if rows:
                 yield what, table.relation, rows, None
     yield from _some("conflict", [(c.relation, _conflict(c)) for c in report.conflicts])
+    yield from _some("left open", [(None, str(each)) for each in report.open])
     yield from _some(
         "gap",
         [
@@ -136,7 +144,9 @@ async def restore_point(asked: Asked, values: Mapping[str, Any]) -> Rows:
 
 
 _REPORT: Final = (
-    Column("what", TEXT, "outcome, what happened to rows, a conflict, a gap, a statement"),
+    Column(
+        "what", TEXT, "outcome, what happened to rows, a conflict, what is open, a gap, a statement"
+    ),
     Column("relation", TEXT, "the table"),
     Column("rows", INT, "how many"),
     Column("detail", TEXT, "more about it"),
@@ -153,6 +163,8 @@ COMMANDS: Final = (
         (
             clauses.DATABASE,
             *clauses.SELECTORS,
+            *clauses.EXCEPTIONS,
+            clauses.WAIT,
             clauses.ON_CONFLICT,
             clauses.ACCEPT_GAPS,
             clauses.TRUST_LOG,

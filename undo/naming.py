@@ -1,0 +1,45 @@
+"""Which tables a name means: those that are there, and those that the log remembers."""
+
+from typing import Final
+
+from undo.database import Database, sqlstate
+from undo.errors import BadFilter, UnknownRelation
+
+_NAMED: Final = """
+WITH RECURSIVE known(oid, nspname, relname) AS (
+    SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'hotrollback')
+    UNION
+    SELECT r.relid, (pg_catalog.parse_ident(r.name))[1], (pg_catalog.parse_ident(r.name))[2]
+      FROM hotrollback.relation r
+     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = r.relid)
+), below(nspname, oid) AS (
+    SELECT k.nspname, k.oid FROM known k
+     WHERE k.relname = $2 AND ($1::pg_catalog.text IS NULL OR k.nspname = $1)
+    UNION
+    SELECT b.nspname, i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.oid
+)
+SELECT nspname, pg_catalog.array_agg(oid::pg_catalog.int8) AS relids FROM below GROUP BY nspname
+"""
+
+
+async def named(db: Database, name: str) -> set[int]:
+    """The oids of a table, with its partitions and children; also of one that was dropped."""
+    try:
+        parts = await db.fetchval("SELECT pg_catalog.parse_ident($1)", name)
+    except Exception as error:
+        if sqlstate(error) != "22023":
+            raise
+        raise UnknownRelation(name) from error
+    if len(parts) > 2:
+        raise UnknownRelation(name)
+    schema = parts[0] if len(parts) == 2 else None
+    rows = await db.fetch(_NAMED, schema, parts[-1])
+    if not rows:
+        raise UnknownRelation(name)
+    if len(rows) > 1:
+        schemas = ", ".join(sorted(row["nspname"] for row in rows))
+        raise BadFilter(f'"{name}" is a table in several schemas ({schemas}): name the schema, too')
+    return set(rows[0]["relids"])
