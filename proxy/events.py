@@ -3,6 +3,7 @@
 Names of events are snake_case words; values are plain. The ready line is what starters wait for.
 """
 
+import asyncio
 import logging
 import sys
 from typing import Any, Final
@@ -48,3 +49,9 @@ def ready(*, listen: str, upstream: str, admin: str | None, workers: int, captur
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
     structlog.get_logger().info("ready", **values)
     structlog.configure(wrapper_class=configured)
+
+
+def say_faults(_loop: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
+    """What asyncio could tell nobody else."""
+    log = structlog.get_logger()
+    log.error("loop_fault", message=about.get("message"), exc_info=about.get("exception"))

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-from typing import Any
 
 import asyncpg
 import structlog
@@ -48,11 +47,6 @@ def _listed(settings: Settings) -> Users:
         return Users()
 
 
-def say_faults(_loop: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
-    """What asyncio could tell nobody else."""
-    _log.error("loop_fault", message=about.get("message"), exc_info=about.get("exception"))
-
-
 def main(
     settings: Settings,
     port: int,
@@ -76,7 +70,7 @@ async def _serve(
     local: socket.socket | None,
     census: Census,
 ) -> None:
-    asyncio.get_running_loop().set_exception_handler(say_faults)
+    asyncio.get_running_loop().set_exception_handler(events.say_faults)
     worker = make_worker(settings, census)
     keepalive = worker.route.keepalive
     await worker.start(

@@ -12,10 +12,10 @@ from typing import Any, Final
 import structlog
 
 from config import Settings
-from proxy.net import census, child
+from proxy.net import census
 from proxy.net.census import Census
 from proxy.net.control import Remote
-from proxy.net.worker import LiveSession
+from proxy.net.live import LiveSession
 
 _log = structlog.get_logger()
 
@@ -23,6 +23,13 @@ _START_TIMEOUT: Final = 20.0  # seconds until a child listens
 _AGAIN: Final = 1.0  # before one that died is started again
 _STOP_TIMEOUT: Final = 5.0  # beyond the grace: what does not end then is killed
 _LOOK: Final = 0.02
+
+
+def _work(*args: Any) -> None:
+    """In the child, which alone loads what serves clients."""
+    from proxy.net import child  # noqa: PLC0415
+
+    child.main(*args)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +63,7 @@ class Children:
         counted = Census(self._places, number, settings.max_clients)
         ours, theirs = socket.socketpair()
         process = multiprocessing.get_context("spawn").Process(
-            target=child.main,
+            target=_work,
             args=(settings, self.port, theirs, self.local, counted),
             name=f"worker {number}",
         )

@@ -7,11 +7,12 @@ import asyncio
 import json
 import socket
 from dataclasses import asdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from proxy.net.worker import Worker
+if TYPE_CHECKING:
+    from proxy.net.worker import Worker
 
 _log = structlog.get_logger()
 
@@ -22,7 +23,7 @@ _LINE_LIMIT: Final = 1 << 28  # every session of a worker is on one line
 class Commands:
     """What a worker can be asked; plain values only."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: "Worker") -> None:
         self._worker = worker
         self.stopping: asyncio.Event = asyncio.Event()
         self.hurry = False

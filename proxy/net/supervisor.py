@@ -23,12 +23,12 @@ import uvloop
 from config import Address, ConfigError, Settings
 from proxy import events
 from proxy.admin.console import Console
-from proxy.net import child, credentials, listen, operator, verifiers
+from proxy.net import credentials, listen, operator, verifiers
 from proxy.net.admin_socket import AdminSocket
 from proxy.net.children import Children
+from proxy.net.live import LiveSession
 from proxy.net.secrets import read_list, warn_of_readers
 from proxy.net.upkeep import Upkeep
-from proxy.net.worker import LiveSession
 
 _log = structlog.get_logger()
 
@@ -110,7 +110,7 @@ class Supervisor:
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(child.say_faults)
+        loop.set_exception_handler(events.say_faults)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         # A terminal that is closed, or a certificate that is new: nobody is cut.

@@ -18,6 +18,7 @@ from proxy.net.census import Census
 from proxy.net.credentials import Shown
 from proxy.net.door import Door
 from proxy.net.idle import end_idle
+from proxy.net.live import LiveSession
 from proxy.net.relay import Link
 from proxy.net.secrets import Secrets, read_list
 from proxy.net.upstream import Route
@@ -35,18 +36,6 @@ _INSTALL_AGES: Final = 5
 _LOOK: Final = 0.02  # seconds between two looks at who is idle by now
 _LAST: Final = 1.0  # seconds for the last words to be read, and the last ones to be written down
 _ENDS: Final = ("57P01", "terminating connection due to administrator command")
-
-
-@dataclass(frozen=True, slots=True)
-class LiveSession:
-    """A session as `show sessions` and `show stats` see it."""
-
-    pid: int
-    started: int  # microseconds since 1970; 0 before its first write
-    user: str
-    database: str
-    application_name: str
-    address: str
 
 
 @dataclass(slots=True, eq=False)
