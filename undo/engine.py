@@ -29,7 +29,6 @@ from undo.request import Selection, UndoRequest
 from undo.stages import select
 from undo.stages.apply import Planned, apply, plan
 from undo.stages.describe import describe
-from undo.stages.fold import duplicates
 from undo.stages.gaps import gaps_of
 from undo.stages.load import match, summarize
 from undo.stages.moves import Moves, bring_back, moves_of, take_away
@@ -143,11 +142,10 @@ async def _attempt(
     if chosen.redo_of is not None:
         await _not_redone_yet(db, chosen.redo_of)
     matched = await match(db, chosen)
-    live = [*matched.live, *matched.moves]
-    report = Report(Outcome.DONE, selected_transactions=len({change.xid for change in live}))
-    if matched.changes and not live:
-        done = {change.xid for change in matched.changes}
-        raise _RolledBack(await _nothing_left(db, report, done))
+    live = matched.live or matched.moves
+    report = Report(Outcome.DONE, selected_transactions=matched.transactions)
+    if matched.rows and not live:
+        raise _RolledBack(await _nothing_left(db, report, matched.table))
     gaps = await gaps_of(db, chosen, matched.gone)
     if gaps and not request.accept_gaps:
         raise _RolledBack(_stopped_by_gaps(report, gaps))
@@ -181,12 +179,11 @@ async def _carry_out(
     *,
     park_all: bool,
 ) -> Report:
-    laid, loaded = settled.laid, settled.loaded
-    selected = (*loaded.selected, *settled.matched.moves, *settled.matched.along)
-    conflicts = await describe(db, settled.tables, settled.parts, laid, loaded, resolved.obstacles)
+    laid = settled.laid
+    conflicts = await describe(db, settled.tables, settled.parts, laid, resolved.obstacles)
     report = replace(
         report,
-        selected_transactions=len({change.xid for change in selected if change.selected}),
+        selected_transactions=settled.matched.transactions,
         conflicts=(*moves.conflicts, *conflicts),
     )
     if moves.stopped or resolved.stopped:
@@ -198,24 +195,35 @@ async def _carry_out(
     await apply(db, settled.tables, laid, planned, sequence, progress)
     await bring_back(db, moves)
     progress("record", 0, 0)
-    report = replace(report, tables=(*moves.reports(), *_tables(settled, planned, resolved)))
-    done = [
-        loaded.changes[i]
-        for n, effect in enumerate(laid.effects)
-        if n not in resolved.dropped
-        for i in effect.changes
-    ]
-    done += [loaded.changes[i] for i in duplicates(loaded.changes) if loaded.changes[i].selected]
-    done += moves.away
-    done += [c for c in settled.matched.along if c.selected and c.relid not in moves.left]
-    if done or moves.back:
-        undo_id, xid = await record(db, request, redo_of, done)
+    tables = await _tables(db, settled, planned)
+    report = replace(report, tables=(*moves.reports(), *tables))
+    done, args = _done(settled, moves)
+    if moves.back or await db.fetchval(f"SELECT EXISTS ({done})", *args):
+        undo_id, xid = await record(db, request, redo_of, done, *args)
         report = replace(report, undo_id=undo_id, xid=xid)
         await keep_report(db, undo_id, report.as_dict())
     if request.dry_run:
         preview = replace(report, outcome=Outcome.PREVIEW, undo_id=None, xid=None)
         raise _RolledBack(preview)
     return report
+
+
+def _done(settled: Settled, moves: Moves) -> tuple[str, list[Any]]:
+    """A query for what is taken back now: of rows that were not left alone, of tables that were
+    moved, and what was recorded twice."""
+    laid, along = settled.laid, settled.matched.along
+    query = (
+        f"SELECT c.xid, c.lsn FROM {laid.changes} c JOIN {laid.table} e ON e.n = c.n"
+        f" WHERE c.selected AND NOT e.dropped"
+        f" UNION ALL SELECT c.xid, c.lsn FROM {laid.changes} c WHERE c.selected AND c.again"
+        f" UNION ALL SELECT a.xid, a.lsn FROM {along} a"
+        f" WHERE a.matched AND NOT a.dead AND a.relid <> ALL ($1::pg_catalog.oid[])"
+        f" UNION ALL SELECT m.xid, '0/0'::pg_catalog.pg_lsn + m.lsn"
+        f" FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.int8[]),"
+        f"                 pg_catalog.unnest($3::pg_catalog.int8[])) AS m(xid, lsn)"
+    )
+    gone = moves.away
+    return query, [sorted(moves.left), [move.xid for move in gone], [move.lsn for move in gone]]
 
 
 async def _not_redone_yet(db: Database, undo_id: int) -> None:
@@ -237,16 +245,15 @@ async def _redo_of_nothing(
     told = "the undo had no row to change"
     if request.dry_run:
         raise _RolledBack(replace(report, outcome=Outcome.PREVIEW).with_message(told))
-    redone_by, xid = await record(db, request, undo_id, ())
+    redone_by, xid = await record(db, request, undo_id, "")
     return replace(report, undo_id=redone_by, xid=xid).with_message(told)
 
 
-async def _nothing_left(db: Database, report: Report, xids: set[int]) -> Report:
+async def _nothing_left(db: Database, report: Report, changes: str) -> Report:
     ids = await db.fetchval(
-        "SELECT pg_catalog.string_agg(DISTINCT u.id::pg_catalog.text, ', ')"
-        "  FROM hotrollback.undone d JOIN hotrollback.undo u ON u.id = d.undo"
-        " WHERE u.redone_by IS NULL AND d.xid = ANY ($1::pg_catalog.int8[])",
-        sorted(xids),
+        f"SELECT pg_catalog.string_agg(DISTINCT u.id::pg_catalog.text, ', ')"
+        f"  FROM hotrollback.undone d JOIN hotrollback.undo u ON u.id = d.undo"
+        f" WHERE u.redone_by IS NULL AND d.xid IN (SELECT c.xid FROM {changes} c)"
     )
     told = f"nothing is left to undo: undo {ids} did it" if ids else "nothing is left to undo"
     return replace(report, outcome=Outcome.NOTHING).with_message(told)
@@ -277,14 +284,15 @@ async def _statements(db: Database, settled: Settled) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _tables(
-    settled: Settled, planned: dict[int, Planned], resolved: Resolved
+async def _tables(
+    db: Database, settled: Settled, planned: dict[int, Planned]
 ) -> tuple[TableReport, ...]:
-    skipped: dict[int, int] = {}
-    for n in resolved.dropped:
-        root = settled.laid.roots[n]
-        if root is not None:
-            skipped[root] = skipped.get(root, 0) + 1
+    skipped: dict[int, int] = dict(
+        await db.fetch(
+            f"SELECT e.root::pg_catalog.int8, pg_catalog.count(*) FROM {settled.laid.table} e"
+            f" WHERE e.dropped AND e.root IS NOT NULL GROUP BY 1"
+        )
+    )
     found = []
     for root in sorted({*planned, *skipped}, key=lambda r: settled.tables.families[r].name):
         name = settled.tables.families[root].name

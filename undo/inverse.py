@@ -1,29 +1,27 @@
 """The statements that write an undo's rows, as text: a handful per table, however many the rows.
 
-Each records itself in the log, unless the table's own trigger does, and answers how many rows it
-wrote and whether they became what they were meant to. Pure. Not: when they are run.
+Each records itself in the log, which its text tells the table's trigger, and answers how many rows
+it wrote and whether they became what they were meant to. Pure. Not: when they are run.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from undo.image import Column, image, key_hash, quote_ident, quote_literal, same
+from undo.log import RECORDS_ITSELF
 from undo.stages.rows import Rows
 
 _LOGGED: Final = "relid, op, old_tid, new_tid, key, before, after"
 
 
-def _log(op: str, silent_heaps: Collection[int], written: str) -> str:
-    """The second half of every statement: records of the rows of those tables whose trigger does
-    not record them, and the two figures."""
-    if not silent_heaps:
-        return f" SELECT pg_catalog.count(*), {written} FROM x"
-    heaps = ", ".join(map(str, sorted(silent_heaps)))
+def _recorded(op: str, write: str, fits: str) -> str:
+    """A write that answers what the log wants to know of each row, made one that records itself."""
     return (
-        f", l AS (INSERT INTO hotrollback.change ({_LOGGED})"
-        f" SELECT x.relid, '{op}', x.old_tid, x.new_tid, x.key, x.before, x.after FROM x"
-        f" WHERE x.relid IN ({heaps}))"
-        f" SELECT pg_catalog.count(*), {written} FROM x"
+        f"WITH {RECORDS_ITSELF} AS ({write}),"
+        f" l AS (INSERT INTO hotrollback.change ({_LOGGED})"
+        f" SELECT x.relid, '{op}', x.old_tid, x.new_tid, x.key, x.before, x.after"
+        f" FROM {RECORDS_ITSELF} x)"
+        f" SELECT pg_catalog.count(*), {fits} FROM {RECORDS_ITSELF} x"
     )
 
 
@@ -35,39 +33,41 @@ def _picture(rows: Rows, alias: str) -> str:
     return image(rows.family.columns, alias, safe_settings=True)
 
 
-def update(rows: Rows, relid: int, unrecorded: Collection[int]) -> str | None:
+def update(rows: Rows, relid: int) -> str | None:
     """Rows of one table that stay where they are; None if there is nothing that could be set."""
     columns = rows.settable
     if not columns:
         return None
     given = ", ".join(f"{quote_ident(c.name)} = w.{quote_ident(c.name)}" for c in columns)
     name = rows.family.heaps[relid].name
-    return (
-        f"WITH x AS (UPDATE ONLY {name} t SET {given}"
+    return _recorded(
+        "U",
+        f"UPDATE ONLY {name} t SET {given}"
         f" FROM {rows.want} w, {rows.now} m, {rows.effects} e"
         f" WHERE e.n = w.{rows.n} AND m.n = e.n AND e.active AND NOT e.mover AND e.op = 'U'"
         f" AND m.relid = {relid} AND t.ctid = m.tid"
         f" RETURNING t.tableoid AS relid, m.tid AS old_tid, t.ctid AS new_tid,"
         f" {_key(rows, 't')} AS key, m.image AS before, {_picture(rows, 't')} AS after,"
-        f" {same(rows.columns, 't', 'w')} AS fits)"
-        + _log("U", unrecorded, "COALESCE(pg_catalog.bool_and(x.fits), true)")
+        f" {same(rows.columns, 't', 'w')} AS fits",
+        "COALESCE(pg_catalog.bool_and(x.fits), true)",
     )
 
 
-def delete(rows: Rows, relid: int, unrecorded: Collection[int], *, movers: bool) -> str:
+def delete(rows: Rows, relid: int, *, movers: bool) -> str:
     """Rows of one table: those that the selection made, or those that are parked."""
     name = rows.family.heaps[relid].name
     which = "e.op = 'U' AND e.mover" if movers else "e.op = 'D'"
-    return (
-        f"WITH x AS (DELETE FROM ONLY {name} t USING {rows.now} m, {rows.effects} e"
+    return _recorded(
+        "D",
+        f"DELETE FROM ONLY {name} t USING {rows.now} m, {rows.effects} e"
         f" WHERE e.n = m.n AND e.active AND {which} AND m.relid = {relid} AND t.ctid = m.tid"
         f" RETURNING t.tableoid AS relid, m.tid AS old_tid, NULL::pg_catalog.tid AS new_tid,"
-        f" {_key(rows, 't')} AS key, m.image AS before, NULL::pg_catalog.json AS after)"
-        + _log("D", unrecorded, "true")
+        f" {_key(rows, 't')} AS key, m.image AS before, NULL::pg_catalog.json AS after",
+        "true",
     )
 
 
-def insert(rows: Rows, unrecorded: Collection[int], *, movers: bool) -> str:
+def insert(rows: Rows, *, movers: bool) -> str:
     """Rows of a family: those that the selection deleted, or those that were parked. What was
     written is compared by a sum over the rows, since a row does not say which one it was."""
     which = "e.op = 'U' AND e.mover" if movers else "e.op = 'I'"
@@ -86,12 +86,12 @@ def insert(rows: Rows, unrecorded: Collection[int], *, movers: bool) -> str:
         head += f" SELECT {source}"
     total = "COALESCE(pg_catalog.sum(pg_catalog.hashtextextended({}, 0)), 0)"
     wanted = f"(SELECT {total.format(rows.text('w'))} {source})"
-    return (
-        f"WITH x AS ({head}"
-        f" RETURNING t.tableoid AS relid, NULL::pg_catalog.tid AS old_tid, t.ctid AS new_tid,"
+    return _recorded(
+        "I",
+        f"{head} RETURNING t.tableoid AS relid, NULL::pg_catalog.tid AS old_tid, t.ctid AS new_tid,"
         f" {_key(rows, 't')} AS key, NULL::pg_catalog.json AS before,"
-        f" {_picture(rows, 't')} AS after, {rows.text('t')} AS content)"
-        + _log("I", unrecorded, f"{total.format('x.content')} = {wanted}")
+        f" {_picture(rows, 't')} AS after, {rows.text('t')} AS content",
+        f"{total.format('x.content')} = {wanted}",
     )
 
 

@@ -16,6 +16,7 @@ from undo.filters import Condition
 from undo.image import PINNED_SETTINGS
 from undo.request import Key, Selection
 from undo.stages.gaps import STALE
+from undo.stages.load import TAKEN_BACK
 from undo.stages.select import SESSION_OF, Chosen, narrow
 
 
@@ -127,7 +128,7 @@ _STATEMENT: Final = (
 )
 _UNDONE: Final = (
     "(SELECT d.undo FROM hotrollback.undone d JOIN hotrollback.undo u ON u.id = d.undo"
-    " WHERE d.xid = c.xid AND d.lsn = c.lsn AND u.redone_by IS NULL LIMIT 1)"
+    " WHERE d.xid = c.xid AND (d.lsn = c.lsn OR d.lsn IS NULL) AND u.redone_by IS NULL LIMIT 1)"
 )
 
 
@@ -272,27 +273,21 @@ WITH counted AS (
     SELECT c.tag, c.xid, c.role, min(c.at) AS first, max(c.at) AS last,
            count(*) FILTER (WHERE c.op = 'I') AS inserts,
            count(*) FILTER (WHERE c.op = 'U') AS updates,
-           count(*) FILTER (WHERE c.op = 'D') AS deletes, 0::int8 AS gaps
+           count(*) FILTER (WHERE c.op = 'D') AS deletes, 0::int8 AS gaps,
+           count(*) FILTER (WHERE {taken_back}) AS undone
       FROM hotrollback.change c WHERE c.tag IS NOT NULL AND {changes}
      GROUP BY c.tag, c.xid, c.role
      UNION ALL
-    SELECT c.tag, c.xid, c.role, min(c.at), max(c.at), 0, 0, 0, count(*)
+    SELECT c.tag, c.xid, c.role, min(c.at), max(c.at), 0, 0, 0, count(*), 0
       FROM hotrollback.gap c WHERE c.tag IS NOT NULL AND {gaps}
      GROUP BY c.tag, c.xid, c.role
-), undone AS (
-    SELECT c.tag, count(*) AS undone
-      FROM hotrollback.undone d
-      JOIN hotrollback.undo u ON u.id = d.undo AND u.redone_by IS NULL
-      JOIN hotrollback.change c ON c.xid = d.xid AND c.lsn = d.lsn
-     WHERE c.tag IS NOT NULL AND {changes}
-     GROUP BY c.tag
 )
 SELECT c.tag, min(c.first) AS first, max(c.last) AS last,
        string_agg(DISTINCT {role}, ', ') AS roles, count(DISTINCT c.xid) AS transactions,
        sum(c.inserts)::int8 AS inserts, sum(c.updates)::int8 AS updates,
        sum(c.deletes)::int8 AS deletes, sum(c.gaps)::int8 AS gaps,
-       coalesce(min(n.undone), 0) AS undone
-  FROM counted c LEFT JOIN undone n ON n.tag = c.tag
+       sum(c.undone)::int8 AS undone
+  FROM counted c
  GROUP BY c.tag ORDER BY max(c.last) DESC LIMIT {limit}
 """
 
@@ -303,6 +298,7 @@ async def tags(db: Database, wanted: Filter) -> Sequence[Any]:
     query = _TAGS.format(
         changes=chosen.where,
         gaps=chosen.gaps_where,
+        taken_back=TAKEN_BACK,
         role=_ROLE,
         limit=chosen.given(wanted.limit + 1),
     )

@@ -67,6 +67,16 @@ class Change(NamedTuple):
     dead: bool  # undone, or an undo's own: it and its counterpart cancel each other out
 
 
+class Move(NamedTuple):
+    """A table that the selection made (CREATE), or that an undo took away (REMOVE)."""
+
+    relid: int
+    op: str
+    role: int
+    xid: int
+    lsn: int
+
+
 class Effect(NamedTuple):
     """What the selection did to one row; positions are into the list of changes."""
 

@@ -10,7 +10,6 @@ from typing import Final
 
 from undo.database import Database
 from undo.image import COLUMNS_SQL, Column, quote_ident, read_columns
-from undo.log import CAPTURE_TRIGGER
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,6 @@ class Heap:
 
     relid: int
     name: str  # schema and name, quoted where they must be
-    capture: str  # pg_trigger.tgenabled of the capture trigger, '' where there is none
     acting: tuple[str, ...]  # triggers and rules of users that would act in an ordinary session
     always: tuple[str, ...]  # those that act in a replica's session, too
 
@@ -118,8 +116,6 @@ WITH RECURSIVE down(root, oid) AS (
 SELECT d.root::pg_catalog.int8 AS root, d.oid::pg_catalog.int8 AS relid,
        c.relkind::pg_catalog.text AS kind,
        pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
-       COALESCE((SELECT t.tgenabled::pg_catalog.text FROM pg_catalog.pg_trigger t
-                  WHERE t.tgrelid = c.oid AND t.tgname = $2), '') AS capture,
        a.acting, a.always
   FROM down d
   JOIN pg_catalog.pg_class c ON c.oid = d.oid AND c.relkind IN ('r', 'p')
@@ -213,7 +209,7 @@ async def look_up(db: Database, relids: Collection[int]) -> Tables:
     }
     tops = sorted(set(roots.values()))
     columns = read_columns([tuple(row) for row in await db.fetch(COLUMNS_SQL, tops)])
-    members = await db.fetch(_MEMBERS, tops, CAPTURE_TRIGGER)
+    members = await db.fetch(_MEMBERS, tops)
     heaps: dict[int, dict[int, Heap]] = {}
     kinds: dict[int, str] = {}
     for row in members:
@@ -222,7 +218,6 @@ async def look_up(db: Database, relids: Collection[int]) -> Tables:
         heaps.setdefault(row["root"], {})[row["relid"]] = Heap(
             row["relid"],
             row["name"],
-            row["capture"],
             tuple(row["acting"]),
             tuple(row["always"]),
         )

@@ -27,7 +27,7 @@ def tables(*keys: ForeignKey, acting: str = "") -> Tables:
     families = {
         relid: Family(
             *(relid, name, False, ()),
-            {relid: Heap(relid, name, "A", ("a trigger",) if name == acting else (), ())},
+            {relid: Heap(relid, name, ("a trigger",) if name == acting else (), ())},
             (),
         )
         for name, relid in NAMES.items()

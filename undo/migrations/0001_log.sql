@@ -113,11 +113,12 @@ CREATE TABLE hotrollback.undo (
 );
 CREATE INDEX undo_xid ON hotrollback.undo (xid);
 
--- What an undo took back: out of every selection until the undo is redone.
+-- What an undo took back: out of every selection until the undo is redone. Without an LSN it is all
+-- of the transaction. Its undo is there: a foreign key would double what a row costs.
 CREATE TABLE hotrollback.undone (
-    undo bigint NOT NULL REFERENCES hotrollback.undo,
+    undo bigint NOT NULL,
     xid bigint NOT NULL,
-    lsn pg_lsn NOT NULL
+    lsn pg_lsn
 );
 CREATE INDEX undone_change ON hotrollback.undone (xid, lsn);
 

@@ -7,11 +7,10 @@ from typing import Final
 from undo.database import Database
 from undo.errors import AlwaysTrigger, NeedsReplicaRole, NotRestored, PlanNotMet
 from undo.inverse import delete, insert, update
-from undo.log import RECORDS_ITSELF
 from undo.stages.constraints import broken, rekeyed
 from undo.stages.order import Sequence, Work, order
 from undo.stages.rows import Laid, Progress, Rows
-from undo.tables import Heap, Tables
+from undo.tables import Tables
 
 _MAY_SILENCE: Final = "SELECT pg_catalog.has_parameter_privilege('session_replication_role', 'SET')"
 
@@ -172,41 +171,26 @@ class _Writer:
         count = self.planned[root].work.inserts
         if count:
             rows = self.laid.rows[root]
-            await self._run(
-                root, insert(rows, self._unrecorded(root), movers=False), "INSERT", count
-            )
+            await self._run(root, insert(rows, movers=False), "INSERT", count)
 
     async def update(self, root: int) -> None:
         rows, planned = self.laid.rows[root], self.planned[root]
-        unrecorded = self._unrecorded(root)
         for relid, count in planned.movers.items():
-            parked = delete(rows, relid, unrecorded, movers=True)
+            parked = delete(rows, relid, movers=True)
             await self._run(root, parked, "DELETE", count)
         for relid, count in planned.updates.items():
-            query = update(rows, relid, unrecorded)
+            query = update(rows, relid)
             if query is not None:
                 await self._run(root, query, "UPDATE", count)
         if planned.work.movers:
-            back = insert(rows, unrecorded, movers=True)
+            back = insert(rows, movers=True)
             await self._run(root, back, "INSERT", planned.work.movers)
 
     async def delete(self, root: int) -> None:
         rows = self.laid.rows[root]
         for relid, count in self.planned[root].deletes.items():
-            query = delete(rows, relid, self._unrecorded(root), movers=False)
+            query = delete(rows, relid, movers=False)
             await self._run(root, query, "DELETE", count)
-
-    def _unrecorded(self, root: int) -> list[int]:
-        """Tables whose capture trigger does not fire now, or lets pass what has such names."""
-        quiet = root in self.sequence.silent
-        family = self.laid.rows[root].family
-        names = (*(c.name for c in family.columns), *(heap.name for heap in family.heaps.values()))
-        passes = any(RECORDS_ITSELF in name for name in names)
-        return [
-            relid
-            for relid, heap in family.heaps.items()
-            if passes or not _records(heap, quiet=quiet)
-        ]
 
     async def _run(self, root: int, query: str, what: str, count: int) -> None:
         total = sum(p.work.inserts + p.work.updates + p.work.deletes for p in self.planned.values())
@@ -219,7 +203,3 @@ class _Writer:
         if not fits:
             raise NotRestored(name, "some")
         self._done += done
-
-
-def _records(heap: Heap, *, quiet: bool) -> bool:
-    return heap.capture in {"A", "R" if quiet else "O"}

@@ -9,7 +9,6 @@ from undo.database import Database
 from undo.log import DELETE, INSERT, UPDATE
 from undo.model import Kind
 from undo.request import UndoRequest
-from undo.stages.load import Loaded
 from undo.stages.rows import Laid, Rows
 
 
@@ -18,49 +17,42 @@ class Obstacle:
     n: int
     kind: Kind
     found: bool = False  # there is a row now
-    by: int | None = None  # position of the change that is in the way
+    by: int | None = None  # number of the change that is in the way
     detail: str = ""
     relid: int | None = None  # of a row of somebody else's in the way, and its place
     tid: tuple[int, int] | None = None
 
 
-async def row_obstacles(
-    db: Database, laid: Laid, loaded: Loaded, request: UndoRequest
-) -> list[Obstacle]:
+async def row_obstacles(db: Database, laid: Laid, request: UndoRequest) -> list[Obstacle]:
     """What a look at the rows themselves says. An effect has at most one."""
-    found: list[Obstacle] = []
-    denied: dict[Writer, str] = {} if request.trust_log else await _denied(db, loaded)
-    for n, effect in enumerate(laid.effects):
-        if not laid.ops[n]:
-            continue
-        if laid.roots[n] is None:
-            found.append(Obstacle(n, Kind.GONE, by=effect.later))
-            continue
-        writers = [(c.role, c.relid, c.op) for c in map(loaded.changes.__getitem__, effect.changes)]
-        refused = [denied[writer] for writer in writers if writer in denied]
-        if refused:
-            found.append(Obstacle(n, Kind.PRIVILEGE, detail=refused[0]))
+    found = await _gone(db, laid)
+    if not request.trust_log:
+        found += await _denied(db, laid)
     aside = {obstacle.n for obstacle in found}
     for rows in laid.rows.values():
-        found += [o for o in await _changed(db, laid, rows) if o.n not in aside]
+        found += [o for o in await _changed(db, rows) if o.n not in aside]
         aside.update(o.n for o in found)
         found += [o for o in await _misfits(db, rows) if o.n not in aside]
         aside.update(o.n for o in found)
     return found
 
 
-async def _changed(db: Database, laid: Laid, rows: Rows) -> list[Obstacle]:
+async def _gone(db: Database, laid: Laid) -> list[Obstacle]:
+    query = f"SELECT e.n, e.later FROM {laid.table} e WHERE e.root IS NULL AND e.op <> ''"
+    return [Obstacle(n, Kind.GONE, by=later) for n, later in await db.fetch(query)]
+
+
+async def _changed(db: Database, rows: Rows) -> list[Obstacle]:
     """Rows that are not what the selection left, or that others have written since."""
     query = (
-        f"SELECT e.n, e.op::pg_catalog.text AS op, m.n IS NOT NULL AS found, m.fits"
+        f"SELECT e.n, e.op::pg_catalog.text AS op, m.n IS NOT NULL AS found, m.fits, e.later"
         f"  FROM {rows.effects} e LEFT JOIN {rows.now} m ON m.n = e.n"
         f" WHERE e.root = {rows.family.root} AND e.active"
-        f"   AND (e.later OR e.torn OR (e.op <> 'I' AND (m.n IS NULL OR NOT m.fits)))"
+        f"   AND (e.later IS NOT NULL OR e.torn OR (e.op <> 'I' AND (m.n IS NULL OR NOT m.fits)))"
     )
     found = []
-    for n, op, there, fits in await db.fetch(query):
-        effect = laid.effects[n]
-        if effect.later is not None:
+    for n, op, there, fits, later in await db.fetch(query):
+        if later is not None:
             kind, detail = Kind.LATER_CHANGE, "the row was changed since"
         elif op != INSERT and not there:
             kind, detail = Kind.MISSING, "the row is gone, and the log does not say why"
@@ -71,7 +63,7 @@ async def _changed(db: Database, laid: Laid, rows: Rows) -> list[Obstacle]:
                 Kind.CHANGED,
                 "something that was not recorded changed the row in between",
             )
-        found.append(Obstacle(n, kind, bool(there), effect.later, detail))
+        found.append(Obstacle(n, kind, bool(there), later, detail))
     return found
 
 
@@ -90,8 +82,6 @@ async def _misfits(db: Database, rows: Rows) -> list[Obstacle]:
 
 
 # -- privileges ------------------------------------------------------------------------------------
-
-Writer = tuple[int, int, str]  # role, relation, operation
 
 # Of every (role, table, operation) in the selection those that the role may not do. A write may
 # have come through a table or view above, so that a right there counts, too.
@@ -131,20 +121,25 @@ SELECT d.role::pg_catalog.int8, d.relid::pg_catalog.int8, d.op,
 """
 
 
-async def _denied(db: Database, loaded: Loaded) -> dict[Writer, str]:
-    """(role, relation, operation) that is not allowed now -> what to say of it."""
-    writers = sorted({(change.role, change.relid, change.op) for change in loaded.selected})
-    rows = await db.fetch(
-        _DENIED,
-        [writer[0] for writer in writers],
-        [writer[1] for writer in writers],
-        [writer[2] for writer in writers],
+async def _denied(db: Database, laid: Laid) -> list[Obstacle]:
+    """Effects of what their writers may not do now."""
+    writers = await db.fetch(
+        f"SELECT DISTINCT c.role::pg_catalog.int8, c.relid::pg_catalog.int8,"
+        f"       c.op::pg_catalog.text FROM {laid.changes} c WHERE c.selected"
     )
     verbs = {INSERT: "INSERT", UPDATE: "UPDATE", DELETE: "DELETE"}
-    return {
-        (role, relid, op): (
+    found: dict[int, Obstacle] = {}
+    columns = [list(column) for column in zip(*writers, strict=True)] or [[], [], []]
+    for role, relid, op, name in await db.fetch(_DENIED, *columns):
+        said = (
             f"role {name} may not {verbs[op]} here (any more)" if name else "its role was dropped"
         )
-        + ": the record may be forged; TRUST LOG accepts it"
-        for role, relid, op, name in rows
-    }
+        detail = f"{said}: the record may be forged; TRUST LOG accepts it"
+        query = (
+            f"SELECT DISTINCT e.n FROM {laid.table} e JOIN {laid.changes} c ON c.n = e.n"
+            f" WHERE e.active AND c.selected AND c.role = $1 AND c.relid = $2"
+            f'   AND c.op = $3::pg_catalog.text::pg_catalog."char"'
+        )
+        for (n,) in await db.fetch(query, role, relid, op):
+            found.setdefault(n, Obstacle(n, Kind.PRIVILEGE, detail=detail))
+    return list(found.values())

@@ -2,47 +2,57 @@
 it and as it is now, and who is in the way.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from undo.database import Database
 from undo.image import quote_ident, quote_literal
-from undo.model import Change, Conflict, Tid
+from undo.model import Conflict
 from undo.stages.check import Obstacle
-from undo.stages.load import Loaded, Partitions
+from undo.stages.load import Partitions
 from undo.stages.rows import Laid, Rows
 from undo.stages.select import SESSION_OF
 from undo.tables import Tables
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an effect's conflict tells of besides its row."""
+
+    root: int | None
+    relid: int
+    before: str | None
+    ours: str | None
+
+
 async def describe(
-    db: Database, tables: Tables, parts: Partitions, laid: Laid, loaded: Loaded,
-    obstacles: Iterable[Obstacle],
-) -> tuple[Conflict, ...]:  # fmt: skip
+    db: Database, tables: Tables, parts: Partitions, laid: Laid, obstacles: Iterable[Obstacle]
+) -> tuple[Conflict, ...]:
     """Conflicts as they are reported, in the order of the effects."""
     ordered = sorted(obstacles, key=lambda obstacle: obstacle.n)
-    names = await _names(db, loaded, laid, ordered)
-    changes = [loaded.changes[i] for o in ordered for i in _told_of(laid, o)]
-    records = await _records(db, parts, changes)
+    if not ordered:
+        return ()
+    told = await _told(db, parts, laid, {obstacle.n for obstacle in ordered})
+    culprits = await _culprits(db, parts, laid, {o.by for o in ordered if o.by is not None})
     pictures = await _pictures(db, laid, ordered)
+    names = await _names(db, {t.relid for t in told.values() if t.root is None})
     found = []
     for obstacle in ordered:
-        effect = laid.effects[obstacle.n]
-        first, last, tail = (loaded.changes[i] for i in (effect.first, effect.last, effect.tail))
-        by = loaded.changes[obstacle.by] if obstacle.by is not None else None
-        culprit = records[by.part, by.place] if by is not None else NOBODY
+        effect = told[obstacle.n]
+        culprit = culprits.get(obstacle.by or 0, NOBODY)
         key, now = pictures.get(obstacle.n, (None, None))
-        root = laid.roots[obstacle.n]
+        root = effect.root
         found.append(
             Conflict(
-                relation=tables.families[root].name if root is not None else names[tail.new_relid],
+                relation=tables.families[root].name if root is not None else names[effect.relid],
                 key=key,
                 kind=str(obstacle.kind),
-                before=records[first.part, first.place].before,
-                ours=records[last.part, last.place].after,
+                before=effect.before,
+                ours=effect.ours,
                 now=now,
-                xid=by.xid if by is not None else None,
+                xid=culprit.xid,
                 session=culprit.session,
                 tag=culprit.tag,
                 at=culprit.at,
@@ -52,11 +62,31 @@ async def describe(
     return tuple(found)
 
 
-async def _names(
-    db: Database, loaded: Loaded, laid: Laid, obstacles: Sequence[Obstacle]
-) -> dict[int, str]:
+async def _told(
+    db: Database, parts: Partitions, laid: Laid, wanted: Collection[int]
+) -> dict[int, _Told]:
+    images: dict[str, dict[int, str | None]] = {"before": {}, "after": {}}
+    for side, which in (("before", "first"), ("after", "last")):
+        for oid, source in parts.items():
+            query = (
+                f"SELECT e.n, c.{side}::pg_catalog.text FROM {laid.table} e"
+                f"  JOIN {source} c ON c.ctid = e.{which}_place"
+                f" WHERE e.{which}_part = {oid} AND e.n = ANY ($1::pg_catalog.int4[])"
+            )
+            images[side].update(dict(await db.fetch(query, sorted(wanted))))
+    rows = await db.fetch(
+        f"SELECT e.n, e.root::pg_catalog.int8, e.tail_relid::pg_catalog.int8 FROM {laid.table} e"
+        f" WHERE e.n = ANY ($1::pg_catalog.int4[])",
+        sorted(wanted),
+    )
+    return {
+        n: _Told(root, relid, images["before"].get(n), images["after"].get(n))
+        for n, root, relid in rows
+    }
+
+
+async def _names(db: Database, relids: Collection[int]) -> dict[int, str]:
     """Last known names of dropped relations."""
-    relids = {loaded.changes[laid.effects[o.n].tail].new_relid for o in obstacles}
     rows = await db.fetch(
         "SELECT DISTINCT ON (r.relid) r.relid::pg_catalog.int8 AS relid, r.name"
         "  FROM hotrollback.relation r WHERE r.relid = ANY ($1::pg_catalog.oid[])"
@@ -65,12 +95,6 @@ async def _names(
     )
     named = {row["relid"]: row["name"] for row in rows}
     return {relid: named.get(relid, f"relation {relid}") for relid in relids}
-
-
-def _told_of(laid: Laid, obstacle: Obstacle) -> list[int]:
-    """Positions of the changes that a conflict tells of."""
-    effect = laid.effects[obstacle.n]
-    return [effect.first, effect.last, *([obstacle.by] if obstacle.by is not None else [])]
 
 
 async def _pictures(
@@ -105,32 +129,29 @@ async def _keys(db: Database, rows: Rows, wanted: list[int]) -> dict[int, str]:
     return found
 
 
-class Record(NamedTuple):
-    """What the log has of a change besides what is loaded of every one."""
+class Culprit(NamedTuple):
+    """Who made a change."""
 
-    before: str | None
-    after: str | None
+    xid: int | None
     session: str | None
     tag: str | None
     at: datetime | None
 
 
-NOBODY: Final = Record(None, None, None, None, None)
+NOBODY: Final = Culprit(None, None, None, None)
 
 
-async def _records(
-    db: Database, parts: Partitions, changes: Sequence[Change]
-) -> dict[tuple[int, Tid], Record]:
-    """By partition and place."""
+async def _culprits(
+    db: Database, parts: Partitions, laid: Laid, wanted: Collection[int]
+) -> dict[int, Culprit]:
+    """By the number of the change."""
     found = {}
     for oid, source in parts.items():
-        places = [change.place for change in changes if change.part == oid]
-        if places:
-            rows = await db.fetch(
-                f"SELECT c.ctid, c.before::pg_catalog.text, c.after::pg_catalog.text,"
-                f"       {SESSION_OF} AS session, c.tag, c.at"
-                f"  FROM {source} c WHERE c.ctid = ANY ($1::pg_catalog.tid[])",
-                places,
-            )
-            found.update({(oid, tuple(place)): Record(*record) for place, *record in rows})
+        rows = await db.fetch(
+            f"SELECT l.i, c.xid, {SESSION_OF} AS session, c.tag, c.at FROM {laid.changes} l"
+            f"  JOIN {source} c ON c.ctid = l.place"
+            f" WHERE l.part = {oid} AND l.i = ANY ($1::pg_catalog.int4[])",
+            sorted(wanted),
+        )
+        found.update({i: Culprit(*culprit) for i, *culprit in rows})
     return found

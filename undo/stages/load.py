@@ -1,39 +1,43 @@
-"""From conditions to changes: the selected ones, and all that happened to the same rows since.
+"""From conditions to changes: the selected ones, and all that happened to the same rows since, in a
+temporary table of the transaction.
 
 Images stay in the log; a change says where its record is.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 from undo.database import Database
-from undo.image import read_back, same
-from undo.log import CHANGE, CREATE, MOVES
-from undo.model import Change
-from undo.stages.fold import Answer, Link
+from undo.log import CHANGE, CREATE
+from undo.model import Move
 from undo.stages.select import Chosen, unseen
-from undo.tables import Tables, equal
+from undo.tables import Tables
 
-# Rows that were written when the log was full have no images ('-'); a gap tells of them.
+# What is loaded of a change. Rows that were written when the log was full have no images ('-'); a
+# gap tells of them.
 _CHANGE: Final = """
-SELECT c.tableoid::pg_catalog.int8, c.ctid, c.xid,
-       (c.lsn - '0/0'::pg_catalog.pg_lsn)::pg_catalog.int8,
-       c.relid::pg_catalog.int8, COALESCE(c.new_relid, c.relid)::pg_catalog.int8,
-       c.op::pg_catalog.text, c.old_tid, c.new_tid, c.key, c.role::pg_catalog.int8,
-       COALESCE(c.stale, false), {selected}, {dead}
-  FROM hotrollback.change c
+SELECT c.tableoid AS part, c.ctid AS place, c.xid, c.lsn, c.relid,
+       COALESCE(c.new_relid, c.relid) AS new_relid, c.op, c.old_tid, c.new_tid, c.key, c.role,
+       COALESCE(c.stale, false) AS stale, {matched} AS matched, {dead} AS dead
+  FROM {records}
  WHERE c.op IN {ops} AND {where}
 """
+# Of such a row: whether it is to be undone; whether later changes of its row are looked for.
+SELECTED: Final = "c.matched AND NOT c.dead"
+_FOLLOWED: Final = "NOT (c.matched AND c.dead)"
 ROWS: Final = "('I', 'U', 'D')"
 _ALL: Final = "('I', 'U', 'D', 'C', 'B')"
 
-
-# Taken back and not redone, or the record of an undo: the two cancel each other out.
-DEAD: Final = """(
-    c.xid IN (SELECT u.xid FROM hotrollback.undo u)
-    OR (c.xid, c.lsn) IN (SELECT d.xid, d.lsn FROM hotrollback.undone d
-                            JOIN hotrollback.undo u ON u.id = d.undo WHERE u.redone_by IS NULL))"""
+# Taken back and not redone. Of a transaction that was taken back whole only that is written down.
+TAKEN_BACK: Final = """(
+    EXISTS (SELECT FROM hotrollback.undone d JOIN hotrollback.undo u ON u.id = d.undo
+             WHERE u.redone_by IS NULL AND d.xid = c.xid AND d.lsn = c.lsn)
+    OR EXISTS (SELECT FROM hotrollback.undone d JOIN hotrollback.undo u ON u.id = d.undo
+                WHERE u.redone_by IS NULL AND d.xid = c.xid AND d.lsn IS NULL))"""
+# The same, or the record of an undo: the two cancel each other out.
+DEAD: Final = f"(c.xid IN (SELECT u.xid FROM hotrollback.undo u) OR {TAKEN_BACK})"
 
 _SUMMARIZE: Final = """
 SELECT pg_catalog.brin_summarize_new_values(x.indexrelid)
@@ -44,37 +48,35 @@ SELECT pg_catalog.brin_summarize_new_values(x.indexrelid)
                                     WHERE c.oid = x.indexrelid)) = CURRENT_USER
 """
 
+# Up to so many rows are looked for by the indexes of the log; more by reading it from the first
+# selected change on.
+_FEW: Final = 1000
+
+# A name is used once in a session: what the driver has prepared must not meet another table.
+serial: Final = count(1)
+
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    changes: list[Change]
+    """All that the selection matches. What was undone already is not selected."""
+
+    table: str  # of the changes of rows; those of tables that go as a whole are in `along`
+    along: str
+    moves: list[Move]  # tables that are to go, or to come back
     snapshot: str  # whatever was committed after it may be missing
-    moves: list[Change]  # tables that are to go, or to come back
-    along: list[Change]  # rows that go with them
-
-    @property
-    def live(self) -> list[Change]:
-        """What was undone already is not selected."""
-        return [change for change in self.changes if change.selected]
-
-    @property
-    def gone(self) -> frozenset[int]:
-        """Tables that the selection made: what else it did to them goes with them."""
-        return frozenset(change.relid for change in self.moves if change.op == CREATE)
-
-
-@dataclass(slots=True)
-class Loaded:
-    changes: list[Change]  # in LSN order
-    snapshot: str  # as Matched has it
-    heaps: frozenset[int]  # tables whose changes were looked for
-    keys: frozenset[int]
-    versions: frozenset[tuple[int, tuple[int, int]]]  # whose successors were looked for
+    rows: int  # in table and along
+    live: int  # of these, selected
+    transactions: int  # of what is selected, moves too
     first: int  # LSN of the first selected change
 
     @property
-    def selected(self) -> list[Change]:
-        return [change for change in self.changes if change.selected]
+    def gone(self) -> list[int]:
+        """Tables that the selection made: what else it did to them goes with them."""
+        return gone(self.moves)
+
+
+def gone(moves: Iterable[Move]) -> list[int]:
+    return sorted(move.relid for move in moves if move.op == CREATE)
 
 
 async def summarize(db: Database) -> None:
@@ -82,83 +84,162 @@ async def summarize(db: Database) -> None:
     await db.execute(_SUMMARIZE)
 
 
-def _read(rows: Iterable[Any]) -> list[Change]:
-    return [Change._make(row.values()) for row in rows]
-
-
 async def match(db: Database, chosen: Chosen) -> Matched:
-    """All that the selection matches."""
+    table, along = f"hotrollback_c{next(serial)}", f"hotrollback_a{next(serial)}"
     snapshot = await db.fetchval("SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text")
-    if chosen.redo_of is not None:
-        query = _CHANGE.format(selected="true", dead="false", ops=_ALL, where=chosen.where)
-    else:
-        query = _CHANGE.format(selected=f"NOT {DEAD}", dead=DEAD, ops=_ALL, where=chosen.where)
-    found = _read(await db.fetch(query, *chosen.args))
-    moves = [change for change in found if change.op in MOVES and change.selected]
-    matched = Matched([], snapshot, moves, [])
-    gone = matched.gone
-    for change in found:
-        if change.op not in MOVES:
-            (matched.along if change.relid in gone else matched.changes).append(change)
-    return matched
+    redo = chosen.redo_of is not None
+    query = _CHANGE.format(
+        matched="true",
+        dead="false" if redo else DEAD,
+        records=f"{CHANGE} c",
+        ops=_ALL,
+        where=chosen.where,
+    )
+    await db.execute(_empty(table, along))
+    await db.execute(f"INSERT INTO pg_temp.{table} {query}", *chosen.args)
+    counted = await db.fetchrow(
+        f"SELECT pg_catalog.count(*) FILTER (WHERE c.op IN {ROWS}) AS rows,"
+        f"       pg_catalog.count(*) FILTER (WHERE c.op IN {ROWS} AND {SELECTED}) AS live,"
+        f"       pg_catalog.count(DISTINCT c.xid) FILTER (WHERE {SELECTED}) AS transactions,"
+        f"       COALESCE(pg_catalog.min(c.lsn) FILTER (WHERE c.op IN {ROWS} AND {SELECTED})"
+        f"                - '0/0', 0)::pg_catalog.int8 AS first"
+        f"  FROM pg_temp.{table} c"
+    )
+    moves = [
+        Move(*row)
+        for row in await db.fetch(
+            f"SELECT c.relid::pg_catalog.int8, c.op::pg_catalog.text, c.role::pg_catalog.int8,"
+            f"       c.xid, (c.lsn - '0/0')::pg_catalog.int8"
+            f"  FROM pg_temp.{table} c WHERE c.op NOT IN {ROWS} AND {SELECTED} ORDER BY c.lsn"
+        )
+    ]
+    if moves:
+        await _set_apart(db, table, along, gone(moves))
+    return Matched(f"pg_temp.{table}", f"pg_temp.{along}", moves, snapshot, *counted)
+
+
+def _empty(*names: str) -> str:
+    query = _CHANGE.format(
+        matched="true", dead="true", records=f"{CHANGE} c", ops=_ALL, where="false"
+    )
+    return ";".join(f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS {query}" for name in names)
+
+
+async def _set_apart(db: Database, table: str, along: str, relids: list[int]) -> None:
+    """What goes with its table is not folded, nor are the moves themselves."""
+    await db.execute(f"DELETE FROM pg_temp.{table} c WHERE c.op NOT IN {ROWS}")
+    await db.execute(
+        f"WITH c AS (DELETE FROM pg_temp.{table} c WHERE c.relid = ANY ($1::pg_catalog.oid[])"
+        f" RETURNING c.*) INSERT INTO pg_temp.{along} SELECT * FROM c",
+        relids,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The table of `Matched` with the later changes of the same rows."""
+
+    table: str
+    snapshot: str
+    heaps: tuple[int, ...]  # tables whose changes were looked for
+    keys: tuple[int, ...] | None  # what was looked for, if it was little
+    versions: tuple[tuple[int, tuple[int, int]], ...]
+    first: int
 
 
 async def load(db: Database, chosen: Chosen, tables: Tables, matched: Matched) -> Loaded:
     """What is selected, and the later changes of the same rows."""
-    found, live = matched.changes, matched.live
-    heaps = _heaps(tables, live)
-    first = min((change.lsn for change in live), default=0)
-    loaded = Loaded(list(found), matched.snapshot, heaps, frozenset(), frozenset(), first)
-    places = {(change.part, change.place) for change in found}
-    news = live
-    while news:
-        keys = frozenset(change.key for change in news if change.key is not None)
-        versions = frozenset(
-            (change.new_relid, change.new_tid) for change in news if change.new_tid is not None
-        )
-        if keys <= loaded.keys and versions <= loaded.versions:
-            break
-        loaded.keys |= keys
-        loaded.versions |= versions
+    await db.execute(f"ANALYZE {matched.table}")
+    heaps = await _heaps(db, tables, matched.table)
+    while True:
+        loaded = await _wanted(db, matched, heaps)
         query, args = _followers(chosen, loaded)
-        rows = _read(await db.fetch(query, *args))
-        news = [change for change in rows if (change.part, change.place) not in places]
-        places.update((change.part, change.place) for change in news)
-        loaded.changes += news
-    loaded.changes.sort(key=lambda change: (change.lsn, change.xid))
-    return loaded
+        added = await db.execute(f"INSERT INTO {matched.table} {query}", *args)
+        if added.endswith(" 0"):
+            return loaded
 
 
-def _heaps(tables: Tables, changes: Iterable[Change]) -> frozenset[int]:
-    relids = {change.relid for change in changes} | {change.new_relid for change in changes}
-    for relid in tuple(relids):
+async def _heaps(db: Database, tables: Tables, table: str) -> tuple[int, ...]:
+    found = await relations(db, table, SELECTED)
+    for relid in tuple(found):
         family = tables.family_of(relid)
         if family is not None:
-            relids.update(family.heaps)
-    return frozenset(relids)
+            found.update(family.heaps)
+    return tuple(sorted(found))
+
+
+async def relations(db: Database, table: str, where: str = "true") -> set[int]:
+    """The tables that changes are of."""
+    rows = await db.fetch(
+        f"SELECT c.relid::pg_catalog.int8 FROM {table} c WHERE {where}"
+        f" UNION SELECT c.new_relid::pg_catalog.int8 FROM {table} c WHERE {where}"
+    )
+    return {row[0] for row in rows}
+
+
+async def _wanted(db: Database, matched: Matched, heaps: tuple[int, ...]) -> Loaded:
+    """What to look for: the rows of what is followed."""
+    table = matched.table
+    few = await db.fetchval(
+        f"SELECT pg_catalog.count(*) <= {_FEW} FROM (SELECT FROM {table} LIMIT {_FEW + 1}) x"
+    )
+    if not few:
+        return Loaded(table, matched.snapshot, heaps, None, (), matched.first)
+    keys = await db.fetch(_KEYS.format(table=table))
+    versions = await db.fetch(_VERSIONS.format(table=table))
+    return Loaded(
+        table,
+        matched.snapshot,
+        heaps,
+        tuple(sorted(row["key"] for row in keys)),
+        tuple((row["relid"], row["tid"]) for row in versions),
+        matched.first,
+    )
+
+
+_KEYS: Final = f"""
+SELECT DISTINCT c.key FROM {{table}} c WHERE {_FOLLOWED} AND c.key IS NOT NULL
+"""
+_VERSIONS: Final = f"""
+SELECT DISTINCT c.new_relid::pg_catalog.int8 AS relid, c.new_tid AS tid FROM {{table}} c
+ WHERE {_FOLLOWED} AND c.new_tid IS NOT NULL
+"""
 
 
 def _followers(chosen: Chosen, loaded: Loaded) -> tuple[str, list[Any]]:
-    """Changes of the same rows that the selection does not match."""
+    """Changes of the same rows that the selection does not match and that are not loaded."""
     args = list(chosen.args)
 
     def given(value: Any) -> str:
         args.append(value)
         return f"${len(args)}"
 
-    heaps = f"{given(sorted(loaded.heaps))}::pg_catalog.oid[]"
-    versions = sorted(loaded.versions)
+    heaps = f"{given(loaded.heaps)}::pg_catalog.oid[]"
+    records = f"{CHANGE} c"
+    if loaded.keys is not None:
+        rows = (
+            f"c.key = ANY ({given(loaded.keys)}::pg_catalog.int4[]) OR c.key IS NULL"
+            f" OR (c.relid, c.old_tid) IN (SELECT v.relid, v.tid FROM ROWS FROM ("
+            f"pg_catalog.unnest({given([v[0] for v in loaded.versions])}::pg_catalog.oid[]),"
+            f" pg_catalog.unnest({given([v[1] for v in loaded.versions])}::pg_catalog.tid[]))"
+            f" AS v(relid, tid))"
+        )
+    else:
+        records += (
+            f" LEFT JOIN ({_KEYS.format(table=loaded.table)}) k ON k.key = c.key"
+            f" LEFT JOIN ({_VERSIONS.format(table=loaded.table)}) v"
+            f" ON v.relid::pg_catalog.oid = c.relid AND v.tid = c.old_tid"
+        )
+        rows = "k.key IS NOT NULL OR c.key IS NULL OR v.tid IS NOT NULL"
     where = (
         f"c.lsn >= '0/0'::pg_catalog.pg_lsn + {given(loaded.first)}::pg_catalog.int8"
-        f" AND (c.relid = ANY ({heaps}) OR c.new_relid = ANY ({heaps}))"
-        f" AND (c.key = ANY ({given(sorted(loaded.keys))}::pg_catalog.int4[]) OR c.key IS NULL"
-        f" OR (c.relid, c.old_tid) IN (SELECT v.relid, v.tid FROM ROWS FROM ("
-        f"pg_catalog.unnest({given([v[0] for v in versions])}::pg_catalog.oid[]),"
-        f" pg_catalog.unnest({given([v[1] for v in versions])}::pg_catalog.tid[]))"
-        f" AS v(relid, tid)))"
+        f" AND (c.relid = ANY ({heaps}) OR c.new_relid = ANY ({heaps})) AND ({rows})"
         f" AND COALESCE(({chosen.where}), false) IS FALSE"
+        f" AND NOT EXISTS (SELECT FROM {loaded.table} l"
+        f"                  WHERE l.part = c.tableoid AND l.place = c.ctid)"
     )
-    return _CHANGE.format(selected="false", dead=DEAD, ops=ROWS, where=where), args
+    query = _CHANGE.format(matched="false", dead=DEAD, records=records, ops=ROWS, where=where)
+    return query, args
 
 
 async def overtaken(db: Database, chosen: Chosen, loaded: Loaded) -> bool:
@@ -173,44 +254,6 @@ async def overtaken(db: Database, chosen: Chosen, loaded: Loaded) -> bool:
     given = f"${len(args) + 1}::pg_catalog.text::pg_catalog.pg_snapshot"
     query = f"SELECT EXISTS ({query} AND {unseen('c', given)})"
     return bool(await db.fetchval(query, *args, loaded.snapshot))
-
-
-async def answers(
-    db: Database, tables: Tables, partitions: "Partitions", loaded: Loaded, doubts: Collection[Link]
-) -> dict[Link, Answer]:
-    """What the images say of doubtful links."""
-    changes = loaded.changes
-    found: dict[Link, Answer] = {}
-    groups: dict[tuple[int, int, int], list[Link]] = {}
-    for link in doubts:
-        before, after = changes[link[0]], changes[link[1]]
-        root = tables.roots.get(after.relid)
-        if root is None:
-            found[link] = Answer.SAME
-        else:
-            groups.setdefault((root, before.part, after.part), []).append(link)
-    for (root, left, right), links in groups.items():
-        family = tables.families[root]
-        key = "false"
-        if family.key is not None:
-            key = equal(family.key.columns, family.key.operators, "x", "y")
-        rows = await db.fetch(
-            f"SELECT d.i, {same(family.columns, 'x', 'y')}, COALESCE({key}, false)"
-            f"  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int4[]),"
-            f"       pg_catalog.unnest($2::pg_catalog.tid[]),"
-            f"       pg_catalog.unnest($3::pg_catalog.tid[])) AS d(i, l, r)"
-            f"  JOIN {partitions[left]} a ON a.ctid = d.l"
-            f"  JOIN {partitions[right]} b ON b.ctid = d.r"
-            f" CROSS JOIN LATERAL {read_back(family.columns, 'a.after')} x"
-            f" CROSS JOIN LATERAL {read_back(family.columns, 'b.before')} y",
-            list(range(len(links))),
-            [changes[link[0]].place for link in links],
-            [changes[link[1]].place for link in links],
-        )
-        for i, equal_rows, equal_keys in rows:
-            answer = Answer.SAME if equal_rows else Answer.KEY if equal_keys else Answer.OTHER
-            found[links[i]] = answer
-    return found
 
 
 Partitions = dict[int, str]

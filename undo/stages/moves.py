@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from undo.database import Database
 from undo.log import CREATE
-from undo.model import Change, Conflict, Kind, Resolution
+from undo.model import Conflict, Kind, Move, Resolution
 from undo.policies import POLICIES
 from undo.report import TableReport
 from undo.request import UndoRequest
@@ -19,8 +19,8 @@ from undo.stages.select import SESSION_OF, Chosen
 class Moves:
     """What is moved, in the order of the log."""
 
-    away: list[Change] = field(default_factory=list)
-    back: list[Change] = field(default_factory=list)
+    away: list[Move] = field(default_factory=list)
+    back: list[Move] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     stopped: bool = False
     left: frozenset[int] = frozenset()  # tables that stay, as the policy says
@@ -107,7 +107,7 @@ async def moves_of(db: Database, chosen: Chosen, matched: Matched, request: Undo
 
 
 async def _away(
-    db: Database, chosen: Chosen, made: dict[int, Change], request: UndoRequest, moves: Moves
+    db: Database, chosen: Chosen, made: dict[int, Move], request: UndoRequest, moves: Moves
 ) -> None:
     await _lock(db, made, request)
     first = len(chosen.args) + 1
@@ -146,7 +146,7 @@ SELECT pg_catalog.string_agg(pg_catalog.format('%I.%I', n.nspname, c.relname), '
 """
 
 
-async def _lock(db: Database, made: dict[int, Change], request: UndoRequest) -> None:
+async def _lock(db: Database, made: dict[int, Move], request: UndoRequest) -> None:
     """Before the look at who has written to them: from then on nobody does. Not what somebody only
     says to have made."""
     roles = [change.role for change in made.values()]
@@ -155,9 +155,7 @@ async def _lock(db: Database, made: dict[int, Change], request: UndoRequest) -> 
         await db.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
 
 
-async def _back(
-    db: Database, binned: dict[int, Change], request: UndoRequest, moves: Moves
-) -> None:
+async def _back(db: Database, binned: dict[int, Move], request: UndoRequest, moves: Moves) -> None:
     for row in await db.fetch(_BINNED, list(binned)):
         change = binned.pop(row["relid"])
         moves.names[change.relid] = row["name"]
@@ -182,7 +180,7 @@ def _conflict(name: str, kind: Kind, detail: str, by: Any = None) -> Conflict:
 
 
 def _decide(
-    moves: Moves, goes: list[Change], change: Change, found: list[Conflict], request: UndoRequest
+    moves: Moves, goes: list[Move], change: Move, found: list[Conflict], request: UndoRequest
 ) -> None:
     resolutions = {POLICIES[request.policy](Kind(conflict.kind)) for conflict in found}
     moves.conflicts += found

@@ -1,11 +1,9 @@
 """Writing down that an undo was done, and of what: from then on that is out of every selection."""
 
 import json
-from collections.abc import Iterable
 from typing import Any, Final
 
 from undo.database import Database
-from undo.model import Change
 from undo.request import UndoRequest
 
 _UNDO: Final = """
@@ -13,28 +11,34 @@ INSERT INTO hotrollback.undo (by, redo_of, request)
 VALUES ($1, $2, $3::pg_catalog.text::pg_catalog.json)
 RETURNING id, xid
 """
-_UNDONE: Final = """
+# A transaction of which everything is taken back needs one row. To find that out costs a look at
+# the log, which is worth it only for many rows.
+_MANY: Final = 10_000
+_UNDONE: Final = f"""
+WITH done AS MATERIALIZED ({{done}}), whole AS MATERIALIZED (
+    SELECT d.xid FROM done d GROUP BY d.xid
+    HAVING CASE WHEN pg_catalog.count(*) >= {_MANY} THEN pg_catalog.count(*) =
+                (SELECT pg_catalog.count(*) FROM hotrollback.change c WHERE c.xid = d.xid)
+           ELSE false END
+)
 INSERT INTO hotrollback.undone (undo, xid, lsn)
-SELECT $1::pg_catalog.int8, d.xid, '0/0'::pg_catalog.pg_lsn + d.lsn
-  FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.int8[]),
-                  pg_catalog.unnest($3::pg_catalog.int8[])) AS d(xid, lsn)
+SELECT {{undo}}, d.xid, d.lsn FROM done d WHERE d.xid NOT IN (SELECT w.xid FROM whole w)
+ UNION ALL
+SELECT {{undo}}, w.xid, NULL FROM whole w
 """
 
 
 async def record(
-    db: Database, request: UndoRequest, redo_of: int | None, changes: Iterable[Change]
+    db: Database, request: UndoRequest, redo_of: int | None, done: str, *args: Any
 ) -> tuple[int, int]:
-    """The undo's id and its transaction."""
+    """The undo's id and its transaction. `done`: a query for xid and lsn of what was taken back."""
     row = await db.fetchrow(_UNDO, request.by, redo_of, json.dumps(request.as_dict()))
     if redo_of is not None:
         await db.execute(
             "UPDATE hotrollback.undo SET redone_by = $1 WHERE id = $2", row["id"], redo_of
         )
     else:
-        done = list(changes)
-        await db.execute(
-            _UNDONE, row["id"], [change.xid for change in done], [change.lsn for change in done]
-        )
+        await db.execute(_UNDONE.format(undo=row["id"], done=done), *args)
     return row["id"], row["xid"]
 
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 
 from undo.database import Database
 from undo.image import image
-from undo.log import DELETE
 from undo.model import Kind, Resolution
 from undo.policies import POLICIES
 from undo.request import UndoRequest
 from undo.stages.check import Obstacle, row_obstacles
 from undo.stages.constraints import constraint_findings
-from undo.stages.rows import Laid, set_aside, unchanged
+from undo.stages.rows import Laid, drop, heaps_of, set_aside_unchanged
 from undo.stages.settle import Settled
 
 
@@ -28,10 +27,8 @@ async def resolve_all(db: Database, settled: Settled, request: UndoRequest) -> R
     laid = settled.laid
     resolved = Resolved()
     for rows in laid.rows.values():
-        await set_aside(db, laid, await unchanged(db, rows))
-    await _decide(
-        db, laid, request, resolved, await row_obstacles(db, laid, settled.loaded, request)
-    )
+        await set_aside_unchanged(db, laid, rows)
+    await _decide(db, laid, request, resolved, await row_obstacles(db, laid, request))
     while True:
         findings = await constraint_findings(db, settled.tables, laid)
         resolved.colliding = findings.colliding
@@ -53,7 +50,7 @@ async def _decide(
     resolved.stopped = resolved.stopped or any(policy(o.kind) is Resolution.STOP for o in obstacles)
     resolved.obstacles += obstacles
     resolved.dropped |= dropped
-    await set_aside(db, laid, dropped)
+    await drop(db, laid, dropped)
     for obstacle in overwritten:
         await _overwrite(db, laid, obstacle)
     return bool(overwritten)
@@ -61,24 +58,20 @@ async def _decide(
 
 async def _overwrite(db: Database, laid: Laid, obstacle: Obstacle) -> None:
     """Make an effect that fits the row as it is now."""
-    n = obstacle.n
-    op = laid.ops[n]
+    effect = f"UPDATE {laid.table} SET {{}} WHERE n = $1"
     if obstacle.kind is Kind.OCCUPIED and obstacle.tid is not None:
         await _take_over(db, laid, obstacle)
-    elif op != "I" and not obstacle.found:
-        if op == DELETE:
-            await set_aside(db, laid, [n])
-        else:
-            await db.execute(f"UPDATE {laid.table} SET op = 'I' WHERE n = $1", n)
+        await db.execute(effect.format("op = 'U'"), obstacle.n)
+    elif not obstacle.found:
+        # A row that is gone is made again, or is gone already.
+        made = "op = CASE op WHEN 'U' THEN 'I' ELSE op END, active = active AND op <> 'D'"
+        await db.execute(effect.format(made), obstacle.n)
 
 
 async def _take_over(db: Database, laid: Laid, obstacle: Obstacle) -> None:
     """The row that has the key now becomes the one that is restored."""
-    root = laid.roots[obstacle.n]
-    if root is None or obstacle.relid is None:
-        raise AssertionError("a row of a table that is gone")
-    rows = laid.rows[root]
-    heap = rows.family.heaps[obstacle.relid]
+    rows = heaps_of(laid.rows)[obstacle.relid or 0]
+    heap = rows.family.heaps[obstacle.relid or 0]
     picture = image(rows.family.columns, "t", safe_settings=True)
     await db.execute(
         f"INSERT INTO {rows.now} SELECT $1, t.tableoid, t.ctid, {picture}, false"
@@ -86,4 +79,3 @@ async def _take_over(db: Database, laid: Laid, obstacle: Obstacle) -> None:
         obstacle.n,
         obstacle.tid,
     )
-    await db.execute(f"UPDATE {laid.table} SET op = 'U' WHERE n = $1", obstacle.n)

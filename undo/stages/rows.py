@@ -5,22 +5,17 @@ what each row is to be (`want`), what the selection left (`ours`), and what it i
 Everything after this works on sets. The tables go with the transaction.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Final
 
 from undo.database import Database
 from undo.image import Column, compared, image, quote_ident, quote_literal, read_back, same
-from undo.log import DELETE, INSERT, UPDATE
-from undo.model import Change, Effect
-from undo.stages.load import Loaded, Partitions
+from undo.stages.chains import Chained
+from undo.stages.load import Partitions, serial
 from undo.tables import Family, Tables, equal
 
 Progress = Callable[[str, int, int], None]
-
-# A name is used once in a session: what the driver has prepared must not meet another table.
-_serial: Final = count(1)
 
 
 @dataclass(slots=True, eq=False)
@@ -58,64 +53,21 @@ class Rows:
 class Laid:
     """All effects, and the rows of every family that still exists."""
 
-    effects: list[Effect]
-    ops: list[str]  # of each effect: what the undo has to do, as an op letter; '' is nothing
-    table: str
+    changes: str
+    table: str  # of the effects; root is null where the table was dropped
     rows: dict[int, Rows] = field(default_factory=dict)  # by root
-    roots: list[int | None] = field(default_factory=list)  # of each effect; None: dropped
 
 
-def inverse_op(changes: Sequence[Change], effect: Effect) -> str:
-    was = changes[effect.first].op != INSERT
-    is_left = changes[effect.last].op != DELETE
-    if was:
-        return UPDATE if is_left else INSERT
-    # What the selection made and others have deleted since is as it would be without it.
-    return DELETE if is_left and changes[effect.tail].op != DELETE else ""
-
-
-_EFFECTS: Final = """
-CREATE TEMPORARY TABLE {table} (
-    n pg_catalog.int4 NOT NULL, root pg_catalog.oid, op pg_catalog."char",
-    first_part pg_catalog.oid, first_place pg_catalog.tid, first_relid pg_catalog.oid,
-    last_part pg_catalog.oid, last_place pg_catalog.tid,
-    tail_part pg_catalog.oid, tail_place pg_catalog.tid,
-    tail_relid pg_catalog.oid, tail_tid pg_catalog.tid,
-    later pg_catalog.bool, torn pg_catalog.bool, moved_on pg_catalog.bool,
-    active pg_catalog.bool DEFAULT true, mover pg_catalog.bool DEFAULT false
-) ON COMMIT DROP
-"""
-_FIELDS: Final = (
-    *("n", "root", "op", "first_part", "first_place", "first_relid", "last_part", "last_place"),
-    *("tail_part", "tail_place", "tail_relid", "tail_tid", "later", "torn", "moved_on"),
-)
-
-
-async def lay_out(
-    db: Database, tables: Tables, parts: Partitions, loaded: Loaded, effects: list[Effect]
-) -> Laid:
-    changes = loaded.changes
-    table = f"hotrollback_e{next(_serial)}"
-    laid = Laid(effects, [inverse_op(changes, effect) for effect in effects], f"pg_temp.{table}")
-    await db.execute(_EFFECTS.format(table=table))
-    records = []
-    for n, effect in enumerate(effects):
-        first, last, tail = changes[effect.first], changes[effect.last], changes[effect.tail]
-        root = tables.roots.get(tail.new_relid)
-        laid.roots.append(root)
-        if root is None or not laid.ops[n]:
-            continue
-        records.append((
-            *(n, root, laid.ops[n].encode(), first.part, first.place, first.relid),
-            *(last.part, last.place, tail.part, tail.place),
-            *(tail.new_relid, tail.new_tid if tail.op != DELETE else None),
-            *(effect.later is not None, effect.torn, effect.tail != effect.last),
-        ))  # fmt: skip
-    await db.copy_records_to_table(table, records=records, columns=_FIELDS, schema_name="pg_temp")
-    await db.execute(f"ANALYZE {laid.table}")
-    oldest = min((change.xid for change in loaded.selected), default=0)
-    for root in sorted({root for root in laid.roots if root is not None}):
-        rows = await _shape(db, tables.families[root], laid.table, parts, oldest)
+async def lay_out(db: Database, tables: Tables, parts: Partitions, chained: Chained) -> Laid:
+    laid = Laid(chained.changes, chained.effects)
+    roots = await db.fetch(
+        f"SELECT DISTINCT e.root::pg_catalog.int8 FROM {laid.table} e WHERE e.active ORDER BY 1"
+    )
+    oldest = await db.fetchval(
+        f"SELECT pg_catalog.min(c.xid) FROM {laid.changes} c WHERE c.selected"
+    )
+    for (root,) in roots:
+        rows = await _shape(db, tables.families[root], laid.table, parts, oldest or 0)
         await _typed(db, rows, parts)
         laid.rows[root] = rows
     return laid
@@ -149,7 +101,8 @@ async def _shape(
             rows = await db.fetch(
                 f"SELECT DISTINCT ARRAY(SELECT k FROM pg_catalog.json_object_keys(c.{image_column})"
                 f" k ORDER BY 1) AS keys FROM {effects} e JOIN {source} c ON c.ctid = e.{side}"
-                f" WHERE e.root = $1 AND e.{part}_part = $2 AND c.{image_column} IS NOT NULL",
+                f" WHERE e.root = $1 AND e.active AND e.{part}_part = $2"
+                f"   AND c.{image_column} IS NOT NULL",
                 family.root,
                 oid,
             )
@@ -168,7 +121,7 @@ async def _shape(
 
 
 async def _typed(db: Database, rows: Rows, parts: Partitions) -> None:
-    number = next(_serial)
+    number = next(serial)
     rows.want = await _images(
         db, rows, parts, f"hotrollback_before{number}", "first", "before", "IU"
     )
@@ -224,7 +177,7 @@ async def _places(db: Database, rows: Rows, parts: Partitions) -> str:
         f"SELECT EXISTS (SELECT FROM {rows.effects} e WHERE {there} AND e.moved_on)"
     ):
         return rows.ours
-    table = f"hotrollback_p{next(_serial)}"
+    table = f"hotrollback_p{next(serial)}"
     columns = ", ".join(f"o.{quote_ident(c.name)}" for c in rows.columns if not c.virtual)
     own = (
         f"SELECT o.{rows.n}{', ' if columns else ''}{columns} FROM {rows.ours} o"
@@ -311,19 +264,19 @@ async def _lock_by_place(db: Database, rows: Rows, places: str) -> None:
         )
 
 
-async def unchanged(db: Database, rows: Rows) -> list[int]:
+async def set_aside_unchanged(db: Database, laid: Laid, rows: Rows) -> None:
     """Effects that changed nothing after all: a row that was put back by the selection itself."""
-    found = await db.fetch(
-        f"SELECT w.{rows.n} FROM {rows.want} w JOIN {rows.ours} o ON o.{rows.n} = w.{rows.n}"
-        f" WHERE {same(rows.columns, 'w', 'o')}"
-    )
-    return [row[0] for row in found]
-
-
-async def set_aside(db: Database, laid: Laid, numbers: Iterable[int]) -> None:
-    """These effects are not applied."""
     await db.execute(
-        f"UPDATE {laid.table} SET active = false WHERE n = ANY ($1::pg_catalog.int4[])",
+        f"UPDATE {laid.table} e SET active = false FROM {rows.want} w, {rows.ours} o"
+        f" WHERE w.{rows.n} = e.n AND o.{rows.n} = e.n AND {same(rows.columns, 'w', 'o')}"
+    )
+
+
+async def drop(db: Database, laid: Laid, numbers: Iterable[int]) -> None:
+    """These effects are left as they are: not applied, and not undone."""
+    await db.execute(
+        f"UPDATE {laid.table} SET active = false, dropped = true"
+        f" WHERE n = ANY ($1::pg_catalog.int4[]) AND NOT dropped",
         sorted(numbers),
     )
 
