@@ -75,6 +75,19 @@ class UndoAmongOthers(UsageError):
     """transaction {} is itself an undo: take it back alone, by its id, without other selectors"""
 
 
+class NothingToFence(UsageError):
+    """a fence holds back a TAG, a ROLE or an APPLICATION, or what several of them fit together, and
+    none is named: add one; an undo by other selectors can follow a FENCE of its own"""
+
+
+class AlreadyFenced(UsageError):
+    """that is fenced already, by {} at {}"""
+
+
+class NotFenced(UsageError):
+    """no fence was set with these selectors: SHOW FENCES lists those that stand"""
+
+
 class BadFilter(UsageError):
     """{}"""
 

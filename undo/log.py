@@ -59,3 +59,5 @@ LATER: Final = "change_later"  # the partition of all days that have none of the
 LOCK_INSTALL: Final = 0x686F74726F6C6C01
 LOCK_SERVING: Final = 0x686F74726F6C6C02
 LOCK_UNDO: Final = 0x686F74726F6C6C03
+# With the number of a fence: held by the undo that it is for.
+LOCK_FENCE: Final = 0x686F7473

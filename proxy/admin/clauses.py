@@ -170,6 +170,15 @@ TRUST_LOG: Final = _clause(
 DRY_RUN: Final = _clause(
     "DRY RUN", "dry_run", values.PRESENCE, "", "do all of it, show what it did, and roll it back"
 )
+FENCE: Final = _clause(
+    "FENCE",
+    "fence",
+    values.PRESENCE,
+    "",
+    "refuse further writes of its TAG, ROLE and APPLICATION until the undo ends; it begins when"
+    " transactions that wrote before have ended",
+)
+REASON: Final = _clause("REASON", "reason", values.TEXT, "'text'", "why: it is kept, and shown")
 AS_JSON: Final = _clause(
     "AS JSON", "as_json", values.PRESENCE, "", "the report as one JSON value", flag=""
 )

@@ -40,6 +40,10 @@ _VERIFY: Final = (
 _NOTE: Final = (
     b"SELECT hotrollback.note_v1($1::pg_catalog.int8, $2::pg_catalog.oid[], $3::pg_catalog.text)"
 )
+_ANNOUNCE: Final = (
+    b"SELECT hotrollback.announce_v1("
+    b"$1::pg_catalog.int8, $2::pg_catalog.oid[], $3::pg_catalog.text)"
+)
 _REFUSE: Final = b"SELECT hotrollback.refuse_v1($1::pg_catalog.text, $2::pg_catalog.oid)"
 # Where nothing of ours can be called.
 _NO_LOG: Final = (
@@ -66,10 +70,11 @@ def _bool(value: bool) -> bytes:  # noqa: FBT001
     return b"t" if value else b"f"
 
 
-def note(plan: Plan) -> Own:
+def note(plan: Plan, *, alone: bool = False) -> Own:
+    """`alone`: in a transaction of its own, before a message that it cannot keep from running."""
     relids = plan.relids or ((plan.relation.oid,) if plan.relation is not None else ())
     oids = _array(relids) if relids else None
-    return Own(_NOTE, (_number(plan.fingerprint), oids, _word(plan)))
+    return Own(_ANNOUNCE if alone else _NOTE, (_number(plan.fingerprint), oids, _word(plan)))
 
 
 def _refusal(plan: Plan) -> Own:

@@ -110,13 +110,16 @@ def _send(
     for statement, chosen in zip(statements, plans, strict=True):
         if chosen.how is How.ANNOUNCE:
             if len(statements) == 1 and not opened:
-                return untouched.behind(session, [around.note(chosen)], original, piped=False)
+                return untouched.behind(
+                    session, [around.note(chosen, alone=True)], original, piped=False
+                )
             chosen = chosen.in_transaction()  # noqa: PLW2901
         cursor = statement.kind.group is Group.CURSOR
         if chosen.how is How.NOTE and len(statements) == 1 and (executed or cursor):
             # A text of two statements would end the transaction of the pipeline before it, and a
             # cursor's shows in pg_cursors.
-            return untouched.behind(session, [around.note(chosen)], original, piped=executed)
+            own = around.note(chosen, alone=not executed)
+            return untouched.behind(session, [own], original, piped=executed)
         if chosen.how is not How.PASS:
             gap = chosen
         _surround(statement, chosen, edits, parts)

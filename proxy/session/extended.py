@@ -145,7 +145,7 @@ def bind_head(session: "Session", buf: bytes, pos: int, length: int) -> Bound | 
                 waiting = asking.drain(session)
                 if waiting is not None:
                     return waiting, 0, []
-                out = asking.run_alone(session, around.note(chosen))
+                out = asking.run_alone(session, around.note(chosen, alone=True))
                 chosen = PASS
     session.unsynced = session.bound = True
     made = session.names.portals[portal] = Portal(prepared, chosen)

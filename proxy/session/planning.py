@@ -191,14 +191,15 @@ def unread(session: "Session", reason: Reason) -> list[bytes]:
     if not session.recording:
         session.around.gap_unrecorded(session, Plan(How.NOTE, 0, Reason.LOG_UNAVAILABLE))
         return []
-    how = How.REFUSE if session.around.reject else How.NOTE
-    (own,) = around.before(Plan(how, 0, reason))
-    if own.refuses:
-        return asking.ask(session, [own], lambda _asked: session.resume(), speaks=True)
+    if session.around.reject:
+        owns = list(around.before(Plan(How.REFUSE, 0, reason)))
+        return asking.ask(session, owns, lambda _asked: session.resume(), speaks=True)
     waiting = asking.drain(session)
     if waiting is not None:
         return waiting
-    return asking.run_alone(session, own) if asking.synced(session) else asking.run(session, own)
+    alone = asking.synced(session)
+    own = around.note(Plan(How.NOTE, 0, reason), alone=alone)
+    return asking.run_alone(session, own) if alone else asking.run(session, own)
 
 
 def identify(session: "Session") -> list[bytes]:

@@ -18,6 +18,8 @@ _NO_STATEMENT: Final = b"26000"
 _ALONE: Final = frozenset((b"25001", b"2D000"))
 # Raised by ours, and meant for the client.
 _REFUSALS: Final = b"RB"
+# A write before a fence: of ours, raised by the client's own statement.
+_FENCED: Final = b"RB004"
 # Cancelled, in conflict, not allowed: the server's answer to whatever was running.
 _ANYBODYS: Final = frozenset((b"57", b"40", b"25", b"08"))
 # Names that only our text gives: the relation is no longer what it was taken for.
@@ -57,6 +59,8 @@ def error(session: "Session", slot: Slot, fields: Fields) -> bytes | None:
     ours = (part or slot).action is Action.SWALLOW
     if ours and found.get(b"C", b"")[:2] == _REFUSALS:
         return encode.fields(b"E", [(name, value) for name, value in fields if name not in b"WP"])
+    if found.get(b"C") == _FENCED:
+        return None
     sent = slot.sent if slot.kind == QUERY else None
     back = sent.back if sent is not None else slot.back
     if back is None and not ours:

@@ -92,7 +92,7 @@ def within(session: "Session", original: bytes, statement: Statement, chosen: Pl
 
 def send(session: "Session", original: bytes, plans: Iterable[Plan], *, piped: bool) -> list[bytes]:
     """`piped`: a pipeline's transaction is open that a Sync of ours would end."""
-    return behind(session, _owns(plans), original, piped=piped)
+    return behind(session, _owns(plans, alone=not piped), original, piped=piped)
 
 
 def behind(session: "Session", owns: Iterable[Own], original: bytes, *, piped: bool) -> list[bytes]:
@@ -103,13 +103,13 @@ def behind(session: "Session", owns: Iterable[Own], original: bytes, *, piped: b
     return [*out, original]
 
 
-def _owns(plans: Iterable[Plan]) -> list[Own]:
+def _owns(plans: Iterable[Plan], *, alone: bool) -> list[Own]:
     owns: list[Own] = []
     for chosen in plans:
         if chosen.how is How.TRIGGER and not chosen.watch:
             owns += [*around.before(chosen), *around.after(chosen)]
         elif chosen.how is How.REWRITE:
-            owns.append(around.note(replace(chosen, reason=Reason.CURRENT_QUERY)))
+            owns.append(around.note(replace(chosen, reason=Reason.CURRENT_QUERY), alone=alone))
         elif chosen.how is not How.PASS:
-            owns.append(around.note(chosen))
+            owns.append(around.note(chosen, alone=alone))
     return owns

@@ -102,7 +102,11 @@ CREATE FUNCTION hotrollback.leave_v1(fingerprint bigint, relids oid[], reason te
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 BEGIN
-    IF refuse AND relids <> '{}' THEN
+    IF relids = '{}' THEN
+        RETURN;
+    END IF;
+    PERFORM hotrollback.fence_v1();
+    IF refuse THEN
         PERFORM hotrollback.refuse_v1(reason, relids[1]);
     END IF;
     INSERT INTO hotrollback.gap (fingerprint, relid, reason)
@@ -309,6 +313,16 @@ BEGIN
         PERFORM hotrollback.leave_v1(fingerprint, coalesce(relids, ARRAY[0::oid]), reason, false);
     END IF;
 END $$;
+
+-- The same in a transaction of its own, before a statement that must stand alone. Nobody could be told
+-- of a refusal here.
+CREATE FUNCTION hotrollback.announce_v1(fingerprint bigint, relids oid[], reason text) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog
+    AS $$
+    INSERT INTO hotrollback.gap (fingerprint, relid, reason)
+    SELECT fingerprint, nullif(r, 0), reason FROM unnest(coalesce(relids, ARRAY[0::oid])) r
+     WHERE current_setting('transaction_read_only') <> 'on'
+$$;
 
 -- Whether this transaction has left a gap for this reason already.
 CREATE FUNCTION hotrollback.noted_v1(relation oid, why text) RETURNS boolean

@@ -44,6 +44,7 @@ BEGIN
     IF NOT has_schema_privilege('hotrollback', 'USAGE') THEN -- as in capture_body_v1
         RETURN NULL;
     END IF;
+    PERFORM hotrollback.fence_v1();
     PERFORM set_config('hotrollback.emptied', (hotrollback.emptied_v1() || TG_RELID)::text, true);
     IF current_setting('transaction_isolation') = 'read committed' THEN
         copied := hotrollback.copy_truncated_v1(TG_RELID);

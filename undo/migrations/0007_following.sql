@@ -51,7 +51,7 @@ CREATE CONSTRAINT TRIGGER on_commit AFTER INSERT ON hotrollback.ddl
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hotrollback.on_commit_v1();
 ALTER TABLE hotrollback.ddl ENABLE ALWAYS TRIGGER on_commit;
 
--- After DDL of anybody. It never fails and waits for no lock worth speaking of: what it could not
+-- After DDL of anybody. It never fails, but before a fence, and waits for no lock worth speaking of: what it could not
 -- do is a gap.
 CREATE FUNCTION hotrollback.on_ddl_v1() RETURNS event_trigger
     LANGUAGE plpgsql VOLATILE
@@ -85,6 +85,7 @@ BEGIN
     IF NOT relevant THEN
         RETURN;
     END IF;
+    PERFORM hotrollback.fence_v1();
     PERFORM hotrollback.bump_v1();
     INSERT INTO hotrollback.ddl (tag) VALUES (TG_TAG);
     IF TG_TAG LIKE '% CAST' OR TG_TAG LIKE '% EXTENSION' THEN -- may change how values are kept
@@ -107,7 +108,9 @@ BEGIN
              WHERE c.command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO')
                AND c.object_type = 'table' AND NOT c.in_extension));
     END IF;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN SQLSTATE 'RB004' THEN
+    RAISE;
+WHEN OTHERS THEN
     DECLARE
         reported constant text := TG_TAG || ': ' || SQLERRM;
     BEGIN
@@ -145,12 +148,15 @@ BEGIN
     IF relevant IS NULL OR to_regclass('hotrollback.ddl') IS NULL THEN
         RETURN;
     END IF;
+    PERFORM hotrollback.fence_v1();
     PERFORM hotrollback.bump_v1();
     INSERT INTO hotrollback.ddl (tag) VALUES (TG_TAG);
     IF dropped IS NOT NULL THEN
         PERFORM hotrollback.keep_names_v1(dropped, names);
     END IF;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN SQLSTATE 'RB004' THEN
+    RAISE;
+WHEN OTHERS THEN
     DECLARE
         reported constant text := TG_TAG || ': ' || SQLERRM;
     BEGIN

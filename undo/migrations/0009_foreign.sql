@@ -6,6 +6,7 @@ CREATE FUNCTION hotrollback.on_foreign_v1() RETURNS trigger
     AS $$
 BEGIN
     IF has_schema_privilege('hotrollback', 'USAGE') THEN -- as in capture_body_v1
+        PERFORM hotrollback.fence_v1();
         PERFORM hotrollback.leave_once_v1(
             nullif(current_setting('hotrollback.statement', true), '')::bigint, TG_RELID,
             'foreign_table');

@@ -3,15 +3,17 @@ and how it works is undo's."""
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, Final
 
 from proxy.admin import clauses
 from proxy.admin.command import Asked, Command, Permission, Rows
+from proxy.admin.commands.fence import fence_of
 from proxy.admin.table import INT, JSON, TEXT, TIME, Column
 from proxy.admin.values import window
-from undo import engine
-from undo.errors import UsageError
+from undo import engine, fences
+from undo.errors import NothingToFence, StillOpen, UsageError
 from undo.model import Conflict, Outcome
 from undo.report import Report
 from undo.request import Selection, UndoRequest
@@ -19,6 +21,8 @@ from undo.unfinished import told, unfinished, wait
 
 # Conflicts, gaps and statements that are listed one by one; the JSON report has all.
 _MOST: Final = 20
+# Seconds: as long as an undo waits for a lock.
+_BEHIND_FENCE: Final = 30.0
 
 _SELECTORS: Final = frozenset(c.field for c in (*clauses.SELECTORS, *clauses.EXCEPTIONS))
 
@@ -34,14 +38,34 @@ async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
         dry_run=values.get("dry_run", False),
         by=asked.user,
     )
-    async with asked.backend.database(values.get("database")) as db:
-        if "wait" in values:
-            await wait(db, request.selection, asked.progress, limit=values["wait"])
+    async with asked.backend.database(values.get("database")) as db, _fence(asked, db, values):
+        await _wait(asked, db, request.selection, values)
         left = await unfinished(db, request.selection)
         if left:
             asked.notice(f"open, and left as they are: {told(left)}")
         report = await engine.run(db, request, progress=asked.progress)
     return _answer(asked, values, replace(report, open=left))
+
+
+def _fence(asked: Asked, db: Any, values: Mapping[str, Any]) -> AbstractAsyncContextManager[None]:
+    """A preview holds nobody back."""
+    wanted = fence_of(values)
+    if not values.get("fence"):
+        return nullcontext()
+    if wanted.empty:
+        raise NothingToFence
+    if values.get("dry_run"):
+        return nullcontext()
+    return fences.fenced(db, wanted, by=asked.user, reason=values.get("reason"))
+
+
+async def _wait(asked: Asked, db: Any, selection: Selection, values: Mapping[str, Any]) -> None:
+    """What was written before the fence may yet be committed: without WAIT, only for a while."""
+    if "wait" in values:
+        await wait(db, selection, asked.progress, limit=values["wait"])
+    elif values.get("fence") and not values.get("dry_run"):
+        with suppress(StillOpen):
+            await wait(db, selection, asked.progress, limit=_BEHIND_FENCE)
 
 
 async def redo(asked: Asked, values: Mapping[str, Any]) -> Rows:
@@ -168,6 +192,7 @@ COMMANDS: Final = (
             clauses.ON_CONFLICT,
             clauses.ACCEPT_GAPS,
             clauses.TRUST_LOG,
+            clauses.FENCE,
             clauses.DRY_RUN,
             clauses.AS_JSON,
         ),
