@@ -53,6 +53,7 @@ _SETTINGS: Final = (
     ("statement_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
     ("jit", "off"),
+    ("work_mem", "64MB"),
     ("hotrollback.tag", ""),
     ("client_min_messages", "warning"),
 )
