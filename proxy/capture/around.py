@@ -44,6 +44,7 @@ _ANNOUNCE: Final = (
     b"SELECT hotrollback.announce_v1("
     b"$1::pg_catalog.int8, $2::pg_catalog.oid[], $3::pg_catalog.text)"
 )
+FENCE: Final = Own(b"SELECT hotrollback.fence_v1()")
 _REFUSE: Final = b"SELECT hotrollback.refuse_v1($1::pg_catalog.text, $2::pg_catalog.oid)"
 # Where nothing of ours can be called.
 _NO_LOG: Final = (

@@ -29,14 +29,18 @@ SELECT pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid,
                           pg_catalog.clock_timestamp()), 'YYYYMMDD')),
                           'change_later']::pg_catalog.name[])),
        CASE WHEN pg_catalog.has_sequence_privilege(l.epoch, 'SELECT')
-            THEN pg_catalog.pg_sequence_last_value(l.epoch) END
+            THEN pg_catalog.pg_sequence_last_value(l.epoch) END,
+       CASE WHEN pg_catalog.has_sequence_privilege(l.fences, 'SELECT')
+            THEN pg_catalog.pg_sequence_last_value(l.fences) END IS NOT NULL
   FROM (SELECT (SELECT n.oid FROM pg_catalog.pg_namespace n
                  WHERE n.nspname OPERATOR(pg_catalog.=) 'hotrollback')) AS s(oid)
  CROSS JOIN LATERAL (SELECT s.oid,
        (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relname OPERATOR(pg_catalog.=) 'change'
            AND c.relnamespace OPERATOR(pg_catalog.=) s.oid),
        (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relname OPERATOR(pg_catalog.=) 'epoch'
-           AND c.relnamespace OPERATOR(pg_catalog.=) s.oid)) AS l(schema, change, epoch)
+           AND c.relnamespace OPERATOR(pg_catalog.=) s.oid),
+       (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.relname OPERATOR(pg_catalog.=) 'fences'
+           AND c.relnamespace OPERATOR(pg_catalog.=) s.oid)) AS l(schema, change, epoch, fences)
 """
 
 
@@ -52,6 +56,7 @@ class Identity:
     installed: bool
     writable: bool  # the role may write the log
     epoch: int | None  # hotrollback.epoch; None where no event trigger counts DDL
+    fences: bool  # there are some, for whomever
 
     @property
     def key(self) -> tuple[int, str, bool]:
@@ -60,7 +65,7 @@ class Identity:
 
 def read(row: list[bytes | None]) -> Identity:
     """From the row that IDENTITY_SQL gives in text format."""
-    role, schemas, started, safe, recovery, installed, writable, epoch = row
+    role, schemas, started, safe, recovery, installed, writable, epoch, fences = row
     return Identity(
         role=int(role or 0),
         schemas=(schemas or b"").decode("utf-8", "surrogateescape"),
@@ -70,6 +75,7 @@ def read(row: list[bytes | None]) -> Identity:
         installed=installed == b"t",
         writable=writable == b"t",
         epoch=int(epoch) if epoch is not None else None,
+        fences=fences == b"t",
     )
 
 
@@ -83,4 +89,5 @@ UNKNOWN = Identity(
     installed=True,
     writable=False,
     epoch=None,
+    fences=False,
 )

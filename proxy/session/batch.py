@@ -13,7 +13,7 @@ from proxy.catalog.capabilities import pipeline_lasts
 from proxy.session import asking, effects, untouched
 from proxy.session.elsewhere import analysed
 from proxy.session.outstanding import PLAIN, QUERY, Action, Part, Sent, Slot
-from proxy.session.planning import Hold, identify, plan, plan_unsettled, unread
+from proxy.session.planning import Hold, before_fence, identify, plan, plan_unsettled, unread
 from proxy.sql.analyse import Analysis
 from proxy.sql.kinds import Group, Kind
 from proxy.sql.splice import Edit, apply
@@ -60,6 +60,10 @@ def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | N
         if statement.kind.group is Group.CURSOR:
             effects.sent(session, statement)
         settled = settled and not effects.unsettles(session, statement)
+    if len(plans) == 1 and plans[0].how is How.ANNOUNCE and not session.in_block:
+        waiting = before_fence(session)
+        if waiting is not None:
+            return waiting
     if len(plans) > 1 and any(chosen.how in _AROUND for chosen in plans):
         left = any(chosen.how is How.REWRITE and not chosen.captured for chosen in plans)
         plans = [chosen.beside(rewritten=left) for chosen in plans]

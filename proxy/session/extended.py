@@ -13,7 +13,7 @@ from proxy.session import asking, effects
 from proxy.session.elsewhere import analysed
 from proxy.session.names import Portal, Prepared, Shadow
 from proxy.session.outstanding import BIND, CLOSE, EXECUTE, PARSE, PLAIN, Action, Copying, Slot
-from proxy.session.planning import Hold, plan, warm
+from proxy.session.planning import Hold, before_fence, plan, warm
 from proxy.sql.kinds import Kind
 from proxy.sql.splice import apply
 from proxy.wire import decode, encode
@@ -143,6 +143,8 @@ def bind_head(session: "Session", buf: bytes, pos: int, length: int) -> Bound | 
                 chosen = chosen.in_transaction()
             else:
                 waiting = asking.drain(session)
+                if waiting is None:
+                    waiting = before_fence(session)
                 if waiting is not None:
                     return waiting, 0, []
                 out = asking.run_alone(session, around.note(chosen, alone=True))

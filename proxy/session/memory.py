@@ -51,6 +51,7 @@ class Memory:
     copying: Copying = Copying.NOT
     copy_slot: Slot | None = None  # of its Execute
     copy_in: Plan | None = None  # COPY FROM that is checked when its data has come
+    let_through: bool = False  # the message that waits: no fence keeps it back
     # Declared with a query that may write.
     writing_cursors: set[str | None] = field(default_factory=set)
     raw: bool = field(init=False)

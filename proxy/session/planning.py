@@ -195,11 +195,28 @@ def unread(session: "Session", reason: Reason) -> list[bytes]:
         owns = list(around.before(Plan(How.REFUSE, 0, reason)))
         return asking.ask(session, owns, lambda _asked: session.resume(), speaks=True)
     waiting = asking.drain(session)
+    if waiting is None and reason is Reason.LARGE_OBJECT:
+        waiting = before_fence(session)
     if waiting is not None:
         return waiting
     alone = asking.synced(session)
-    own = around.note(Plan(How.NOTE, 0, reason), alone=alone)
+    own = around.note(Plan(How.NOTE, 0, reason), alone=True)
     return asking.run_alone(session, own) if alone else asking.run(session, own)
+
+
+def before_fence(session: "Session") -> list[bytes] | None:
+    """Before a message that none of ours can be part of: whether a fence keeps it back is asked
+    first, where there is any. None: it does not."""
+    who = session.identity
+    if session.let_through or who is None or not who.fences:
+        session.let_through = False
+        return None
+
+    def done(asked: Asked) -> None:
+        session.let_through = asked.answer is not None
+        session.resume()
+
+    return asking.ask(session, [around.FENCE], done, speaks=True)
 
 
 def identify(session: "Session") -> list[bytes]:

@@ -1,6 +1,7 @@
 """A write before a fence: through the proxy it does to a session what the server's own error does."""
 
 import asyncio
+import struct
 from collections.abc import Iterator
 
 import asyncpg
@@ -19,6 +20,7 @@ from raw import (
     execute,
     extended,
     masked,
+    message,
     parse,
     query,
 )
@@ -37,8 +39,14 @@ GRANT ALL ON ALL TABLES IN SCHEMA public TO app; GRANT ALL ON SCHEMA public TO a
 UPDATE = "UPDATE t SET v = 'x' WHERE id = 1"
 MERGE = "MERGE INTO t USING (VALUES (1)) s(id) ON s.id = t.id WHEN MATCHED THEN DELETE"
 COPY = "COPY t FROM STDIN (FORMAT csv)"
+COMMITS = "DO $$ BEGIN UPDATE t SET v = 'x'; COMMIT; END $$"
 DO = "DO $$ BEGIN UPDATE t SET v = 'x'; END $$"
 NAMED = parse("UPDATE t SET v = $1 WHERE id = 1", "s") + SYNC
+
+
+def function(number: int, value: int) -> bytes:
+    """A FunctionCall with one int4, in binary."""
+    return message("F", struct.pack("!IHHHiiH", number, 1, 1, 1, 4, value, 1))
 
 
 def again(value: str) -> bytes:
@@ -64,7 +72,7 @@ SENT: dict[str, list[bytes]] = {
     "function": [query("SELECT writes()"), extended("SELECT writes()"), query("BEGIN"),
                  extended("SELECT writes()"), query("ROLLBACK")],
     "do": [query(DO), query(f"BEGIN; {DO}"), query("ROLLBACK"), extended(DO)],
-    "call": [query("CALL commits()"), extended("CALL commits()")],
+    "call": [query("CALL commits()"), query("SELECT 1")],
     "execute": [query("PREPARE p AS DELETE FROM t"), query("EXECUTE p"), extended("EXECUTE p")],
     "with": [query("WITH d AS (DELETE FROM t RETURNING id) SELECT * FROM d")],
     "text": [query("INSERT INTO t VALUES (4, current_query())")],
@@ -97,7 +105,7 @@ SENT: dict[str, list[bytes]] = {
 async def fence(database: Database) -> None:
     connection = await asyncpg.connect(database.url())
     try:
-        await fences.put_up(connection, Fence(tag="bad"), by="ann", reason="test")
+        await fences.put_up(connection, Fence(tag="bad"), by="hotrollback", reason="see hotrollback.change")
     finally:
         await connection.close()
 
@@ -110,6 +118,35 @@ def fenced(server) -> Iterator[Inside]:
         asyncio.run(fence(database))
         with inside(database) as state:
             yield state
+
+
+# What the server alone would let through, or knows nothing of: no gap is left of what is refused.
+ALONE = {
+    "procedure": [query("CALL commits()"), extended("CALL commits()")],
+    "do": [query(COMMITS), extended(COMMITS), query("SELECT 1")],
+    "large object": [function(715, 1), query("SELECT 1")],
+    "large object in a block": [query("BEGIN"), function(715, 1), query("SELECT 1")],
+    "ddl": [query("CREATE INDEX CONCURRENTLY made ON mine (id)"), query("SELECT 1"),
+            extended("CREATE INDEX CONCURRENTLY made ON mine (id)"), extended("SELECT 1")],
+}  # fmt: skip
+ANSWERS = {
+    "procedure": ["EZ", "1EZ"],
+    "do": ["EZ", "1EZ", "TDCZ"],
+    "large object": ["EZ", "TDCZ"],
+    "large object in a block": ["CZ", "EZ", "EZ"],
+    "ddl": ["EZ", "TDCZ", "1EZ", "12TDCZ"],
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_what_stands_alone_is_refused_before_it_runs(fenced: Inside, name: str) -> None:
+    database = fenced.database
+    answers = conversation(fenced.port, database.name, ALONE[name])
+    assert ["".join(str(kind) for kind, _ in answer) for answer in answers] == ANSWERS[name]
+    assert "RB004" in str(answers)
+    assert fenced.gaps() == []
+    assert database.psql("SELECT 1 FROM pg_largeobject_metadata UNION ALL"
+                         " SELECT 1 FROM pg_class WHERE relname = 'made'") == []  # fmt: skip
 
 
 def told(found: Message) -> object:

@@ -135,6 +135,7 @@ async def test_a_transaction_that_has_written_writes_no_more(
 ) -> None:
     """Also by a statement that is planned and whose locks it has, and under an older snapshot."""
     await ground.given(TABLES)
+    await fences.put_up(ground.db, Fence(tag="worse"), by="ann")
     writer, other = await bad(ground), await ground.connect("app")
     async with other.transaction(isolation=isolation):
         insert = await other.prepare("INSERT INTO t VALUES ($1)")
