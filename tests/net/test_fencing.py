@@ -1,6 +1,7 @@
 """`hotrollback fence`, `unfence` and `undo --fence`: whose writes are refused, and until when."""
 
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,7 @@ from fix_postgres import Database
 from fix_proxy import Proxy, Serve
 from watch import eventually
 
-from proxy.demo.command import call
+from proxy.demo.command import call, environment, program
 
 SCHEMA = """
 CREATE TABLE products (id int PRIMARY KEY, price int);
@@ -21,6 +22,8 @@ GRANT ALL ON products TO app;
 PRICES = "SELECT id, price FROM products ORDER BY id"
 BEFORE = [(n, n) for n in range(1, 10)]
 WORSE = "UPDATE products SET price = price + 1 WHERE id < 9"
+# Of a row that no undo here is about.
+OTHER = "UPDATE products SET price = 0 WHERE id = 9"
 
 
 @pytest.fixture
@@ -146,3 +149,44 @@ def test_a_fence_of_an_undo_needs_a_selector(shop: Database, serve: Serve) -> No
         assert "a fence holds back a TAG, a ROLE or an APPLICATION" in done.stderr
     proxy.cli("undo", "--tag", "bad", "--fence", "--dry-run")
     assert shop.psql("SELECT is_called FROM hotrollback.fences") == [(False,)]
+
+
+@pytest.mark.parametrize("end", ["console", "proxy"])
+def test_a_fence_of_an_undo_ends_with_whoever_asked(shop: Database, serve: Serve, end: str) -> None:
+    """What is left of it after a crash of the proxy holds nobody back."""
+    proxy = serve()
+    proxy.psql(WORSE, tag="bad")
+    command = [program(), "undo", "--tag", "bad", "--fence", "--yes", "--admin", str(proxy.admin)]
+    with psycopg.connect(shop.url()) as other, session(proxy, "bad") as bad:
+        other.execute("SELECT FROM products WHERE id = 2 FOR UPDATE")
+        with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment()) as undo:
+            eventually(
+                lambda: shop.psql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            )
+            assert "while an undo runs" in str(refused(bad, OTHER).message_detail)
+            (shown,) = json.loads(proxy.cli("show", "fences", "--json").stdout)
+            assert shown["until"] == "its undo ends"
+            victim = undo if end == "console" else proxy.serving.process
+            assert victim is not None
+            victim.kill()
+            undo.communicate(timeout=20)
+    if end == "proxy":
+        proxy.serving.stop()
+        proxy = serve()
+    with session(proxy, "bad") as bad:
+        eventually(lambda: not told(bad))
+    left = json.loads(proxy.cli("show", "fences", "--json").stdout)
+    over = "over: left behind, and holds nobody back"
+    assert [row["until"] for row in left] == ([over] if end == "proxy" else [])
+    proxy.cli("fence", "--role", "app")
+    (shown,) = json.loads(proxy.cli("show", "fences", "--json").stdout)
+    assert shown["role"] == "app"
+
+
+def told(connection: psycopg.Connection) -> str | None:
+    """The SQLSTATE of a write, if it fails."""
+    try:
+        connection.execute(OTHER)
+    except psycopg.Error as error:
+        return error.sqlstate
+    return None

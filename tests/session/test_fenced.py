@@ -105,7 +105,9 @@ SENT: dict[str, list[bytes]] = {
 async def fence(database: Database) -> None:
     connection = await asyncpg.connect(database.url())
     try:
-        await fences.put_up(connection, Fence(tag="bad"), by="hotrollback", reason="see hotrollback.change")
+        await fences.put_up(
+            connection, Fence(tag="bad"), by="hotrollback", reason="see hotrollback.change"
+        )
     finally:
         await connection.close()
 
