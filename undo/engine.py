@@ -110,6 +110,7 @@ async def redo(
     by: str,
     dry_run: bool = False,
     policy: str = "abort",
+    reason: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Take an undo back, the last one that still stands if none is named. Raises UndoError."""
@@ -121,7 +122,8 @@ async def redo(
         )
         if undo_id is None:
             raise UsageError("there is no undo that could be redone")
-    request = UndoRequest(Selection(undo_id=undo_id), policy=policy, dry_run=dry_run, by=by)
+    selection = Selection(undo_id=undo_id)
+    request = UndoRequest(selection, policy=policy, dry_run=dry_run, by=by, reason=reason)
     return await run(db, request, progress)
 
 

@@ -96,6 +96,7 @@ class UndoRequest:
     trust_log: bool = False
     dry_run: bool = False
     by: str = ""
+    reason: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""

@@ -49,7 +49,16 @@ def test_from_preview_to_redo(shop: Proxy) -> None:
     assert "INSERT INTO public.products" in looked.stdout
     assert shop.database.psql(PRICES) == damaged
 
-    done = shop.cli("undo", "--database", shop.database.name, "--tag", "deploy-42", "--yes")
+    done = shop.cli(
+        "undo",
+        "--database",
+        shop.database.name,
+        "--tag",
+        "deploy-42",
+        "--yes",
+        "--reason",
+        "it's wrong",
+    )
     heading, names, figures = done.stdout.splitlines()
     assert heading.endswith(" took back 1 transaction.")
     assert names.split("  ")[0] == "table"
@@ -59,13 +68,15 @@ def test_from_preview_to_redo(shop: Proxy) -> None:
     again = shop.cli("undo", "--tag", "deploy-42", "--yes")
     assert again.stdout.startswith("Nothing is left to undo: undo ")
 
-    redone = shop.cli("redo", "last", "--database", shop.database.name, "--yes")
+    why = ("--reason", "prices were 0")
+    redone = shop.cli("redo", "last", "--database", shop.database.name, "--yes", *why)
     assert redone.stdout.splitlines()[0].endswith(" took back an undo.")
     assert shop.database.psql(PRICES) == damaged
 
     redo, first = json.loads(shop.cli("show", "undos", "--json").stdout)
     assert (first["what"], first["inserted"], first["updated"]) == ("tag deploy-42", 1, 3)
     assert (redo["redo_of"], first["redone_by"]) == (first["id"], redo["id"])
+    assert (redo["reason"], first["reason"]) == ("prices were 0", "it's wrong")
     (tag,) = json.loads(shop.cli("show", "tags", "--json").stdout)
     assert tag["undone"] == 0
 

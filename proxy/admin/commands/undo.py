@@ -37,6 +37,7 @@ async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
         trust_log=values.get("trust_log", False),
         dry_run=values.get("dry_run", False),
         by=asked.user,
+        reason=values.get("reason"),
     )
     async with asked.backend.database(values.get("database")) as db, _fence(asked, db, values):
         await _wait(asked, db, request.selection, values)
@@ -74,6 +75,7 @@ async def redo(asked: Asked, values: Mapping[str, Any]) -> Rows:
             db,
             values["undo_id"],
             by=asked.user,
+            reason=values.get("reason"),
             dry_run=values.get("dry_run", False),
             policy=values.get("policy", "abort"),
             progress=asked.progress,
@@ -193,6 +195,7 @@ COMMANDS: Final = (
             clauses.ACCEPT_GAPS,
             clauses.TRUST_LOG,
             clauses.FENCE,
+            clauses.REASON,
             clauses.DRY_RUN,
             clauses.AS_JSON,
         ),
@@ -208,6 +211,7 @@ COMMANDS: Final = (
             clauses.UNDO_ID,
             clauses.DATABASE,
             clauses.ON_CONFLICT,
+            clauses.REASON,
             clauses.DRY_RUN,
             clauses.AS_JSON,
         ),
