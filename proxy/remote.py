@@ -27,11 +27,9 @@ def families() -> dict[str, list[Command]]:
     """Commands by the first word of the command line; where it has several, a second word tells."""
     found: dict[str, list[Command]] = {}
     for command in COMMANDS:
-        found.setdefault(command.words[0].lower(), []).append(command)
-    return {
-        word if len(members) > 1 else "-".join(members[0].words).lower(): members
-        for word, members in found.items()
-    }
+        found.setdefault(command.word or command.words[0].lower(), []).append(command)
+    alone = {w: "-".join(m[0].words).lower() for w, m in found.items() if len(m) == 1}
+    return {m[0].word or alone.get(word, word): m for word, m in found.items()}
 
 
 # -- flags -------------------------------------------------------------------------------------
@@ -39,7 +37,7 @@ def families() -> dict[str, list[Command]]:
 
 def add_flags(to: argparse.ArgumentParser, command: Command) -> None:
     for clause in command.clauses:
-        if not clause.words:
+        if clause.positional:
             to.add_argument(
                 clause.field, metavar=_metavar(clause), type=_type(clause), help=_told(clause)
             )
@@ -120,7 +118,7 @@ def values_of(args: argparse.Namespace, command: Command) -> dict[str, Any]:
         if isinstance(value, datetime | time):
             at = instant(value, None, now)
             if value.tzinfo is None:
-                printing.tell(f"{clause.flag} {at:%Y-%m-%d %H:%M:%S} UTC")
+                printing.tell(f"{clause.flag or clause.field} {at:%Y-%m-%d %H:%M:%S} UTC")
             value = at
         found[clause.field] = tuple(value) if clause.repeats else value
     return found
@@ -132,10 +130,14 @@ def values_of(args: argparse.Namespace, command: Command) -> dict[str, Any]:
 def run(settings: Settings, command: Command, args: argparse.Namespace) -> int:
     """Raises FAILURES, asking.NobodyToAsk."""
     values = values_of(args, command)
-    if command.json_columns:
+    if asks_first(command):
         return _undo(settings, command, values, args)
+    if command.json_columns:  # its columns are known from its rows alone
+        values[clauses.AS_JSON.field] = True
     answer = console_client.run(settings, render(Call(command, values)), printing.tell)
-    if args.json:
+    if command.json_columns:
+        _print_objects([row[0] for row in answer.rows], args)
+    elif args.json:
         raw = frozenset(column.name for column in command.columns if column.type is JSON)
         printing.out(printing.as_json(answer.columns, answer.rows, raw))
     elif command.permission is Permission.LOOK:
@@ -146,6 +148,23 @@ def run(settings: Settings, command: Command, args: argparse.Namespace) -> int:
         for row in answer.rows:
             printing.out("  ".join(printing.shown(value) for value in row))
     return 0
+
+
+def _print_objects(rows: list[str], args: argparse.Namespace) -> None:
+    if args.json:
+        printing.out("[" + ",\n ".join(rows) + "]")
+        return
+    # Numbers as they are written, digit by digit.
+    objects = [json.loads(row, parse_float=str, parse_constant=str) for row in rows]
+    if objects:
+        columns = list(objects[0])
+        printing.table(columns, [[_plain(each[c]) for c in columns] for each in objects])
+    else:
+        printing.tell("nothing found")
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def _undo(

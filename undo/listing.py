@@ -122,17 +122,23 @@ async def _newest(db: Database, wanted: Filter, query: str, **parts: str) -> lis
 
 # -- names and texts that records stand for --------------------------------------------------------
 
-_ROLE: Final = "(SELECT r.rolname::text FROM pg_roles r WHERE r.oid = c.role)"
-_STATEMENT: Final = (
+ROLE: Final = "(SELECT r.rolname::text FROM pg_roles r WHERE r.oid = c.role)"
+STATEMENT: Final = (
     "(SELECT s.text FROM hotrollback.statement s WHERE s.fingerprint = c.fingerprint)"
 )
-_UNDONE: Final = (
+UNDONE: Final = (
     "(SELECT d.undo FROM hotrollback.undone d JOIN hotrollback.undo u ON u.id = d.undo"
     " WHERE d.xid = c.xid AND (d.lsn = c.lsn OR d.lsn IS NULL) AND u.redone_by IS NULL LIMIT 1)"
 )
 
 
-def _relation(oid: str) -> str:
+OPERATION: Final = (
+    "CASE c.op WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'"
+    " WHEN 'C' THEN 'create table' WHEN 'B' THEN 'take away' ELSE 'not kept' END"
+)
+
+
+def relation(oid: str) -> str:
     """The name that it has, or had last."""
     return (
         "coalesce((SELECT format('%I.%I', n.nspname, k.relname) FROM pg_class k"
@@ -146,8 +152,7 @@ def _relation(oid: str) -> str:
 
 _CHANGES: Final = """
 SELECT c.at, c.xid, {session} AS session, c.tag, {role} AS role,
-       CASE c.op WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
-            WHEN 'C' THEN 'create table' WHEN 'B' THEN 'take away' ELSE 'not kept' END AS op,
+       {operation} AS op,
        CASE WHEN c.new_relid IS NULL THEN {relation} ELSE {relation} || ' -> ' || {moved} END
            AS relation,
        c.before::text AS before, c.after::text AS after, {statement} AS statement, c.fingerprint,
@@ -162,12 +167,13 @@ async def changes(db: Database, wanted: Filter) -> Sequence[Any]:
         db,
         wanted,
         _CHANGES,
+        operation=OPERATION,
         session=SESSION_OF,
-        role=_ROLE,
-        relation=_relation("c.relid"),
-        moved=_relation("c.new_relid"),
-        statement=_STATEMENT,
-        undone=_UNDONE,
+        role=ROLE,
+        relation=relation("c.relid"),
+        moved=relation("c.new_relid"),
+        statement=STATEMENT,
+        undone=UNDONE,
     )
 
 
@@ -198,9 +204,9 @@ async def gaps(db: Database, wanted: Filter) -> Sequence[Any]:
         _GAPS,
         stale=STALE,
         session=SESSION_OF,
-        role=_ROLE,
-        relation=_relation("c.relid"),
-        statement=_STATEMENT,
+        role=ROLE,
+        relation=relation("c.relid"),
+        statement=STATEMENT,
     )
 
 
@@ -261,7 +267,7 @@ async def transactions(db: Database, wanted: Filter) -> Sequence[Any]:
     if not xids:
         return []
     query = _TRANSACTIONS.format(
-        session=SESSION_OF, role=_ROLE, statement=_STATEMENT, relation=_relation("r.relid")
+        session=SESSION_OF, role=ROLE, statement=STATEMENT, relation=relation("r.relid")
     )
     return await db.fetch(query, xids, min(xids), max(xids))
 
@@ -299,7 +305,7 @@ async def tags(db: Database, wanted: Filter) -> Sequence[Any]:
         changes=chosen.where,
         gaps=chosen.gaps_where,
         taken_back=TAKEN_BACK,
-        role=_ROLE,
+        role=ROLE,
         limit=chosen.given(wanted.limit + 1),
     )
     return await db.fetch(query, *chosen.args)

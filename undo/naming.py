@@ -43,3 +43,23 @@ async def named(db: Database, name: str) -> set[int]:
         schemas = ", ".join(sorted(row["nspname"] for row in rows))
         raise BadFilter(f'"{name}" is a table in several schemas ({schemas}): name the schema, too')
     return set(rows[0]["relids"])
+
+
+_TOPMOST: Final = """
+SELECT c.oid::pg_catalog.int8 AS oid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.oid = ANY ($1::pg_catalog.oid[])
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                    WHERE i.inhrelid = c.oid AND i.inhparent = ANY ($1::pg_catalog.oid[]))
+ ORDER BY c.oid LIMIT 1
+"""
+
+
+async def there(db: Database, name: str) -> tuple[int, str, set[int]]:
+    """A table that was not dropped: its oid, its name as SQL has it, and the oids of all that is
+    below of it. Raises UnknownRelation, BadFilter."""
+    relids = await named(db, name)
+    row = await db.fetchrow(_TOPMOST, sorted(relids))
+    if row is None:
+        raise BadFilter(f'"{name}" is not there any more: it was dropped')
+    return row["oid"], row["name"], relids

@@ -101,7 +101,7 @@ async def wait(
     waited_for = await _found(db, selection)
     total = len(waited_for)
     while waited_for:
-        progress("wait for open transactions", total - len(waited_for), total)
+        progress("wait", total - len(waited_for), total)
         now = await db.fetchval(
             "SELECT pg_catalog.clock_timestamp() FROM pg_catalog.pg_sleep($1)", _PAUSE
         )

@@ -19,6 +19,8 @@ class Clause:
     flag: str  # of the command line; empty: it has none
     metavar: str
     help: str
+    # It must be given; on the command line it stands in its place, without a flag.
+    positional: bool = False
 
     @property
     def repeats(self) -> bool:
@@ -33,10 +35,20 @@ class Clause:
 
 
 def _clause(
-    words: str, field: str, value: Value, metavar: str, told: str, *, flag: str | None = None
+    words: str,
+    field: str,
+    value: Value,
+    metavar: str,
+    told: str,
+    *,
+    flag: str | None = None,
+    positional: bool = False,
 ) -> Clause:
+    positional = positional or not words
     made = "--" + words.lower().replace(" ", "-") if flag is None else flag
-    return Clause(tuple(words.split()), field, value, made, metavar, told)
+    return Clause(
+        tuple(words.split()), field, value, "" if positional else made, metavar, told, positional
+    )
 
 
 DATABASE: Final = _clause(
@@ -186,6 +198,25 @@ UNDO_ID: Final = _clause(
     "", "undo_id", values.UNDO_ID, "n | LAST", "the number of an undo, or last", flag=""
 )
 NAME: Final = _clause("", "name", values.TEXT, "'name'", "its name", flag="")
+
+AS_OF: Final = _clause(
+    "AS OF",
+    "moment",
+    values.WHEN,
+    "'time' | RESTORE POINT 'name'",
+    "the moment, or restore point, whose rows are shown; on the command line 'restore point NAME'",
+    positional=True,
+)
+THE_TABLE: Final = _clause("", "table", values.TABLE, "t", "the table")
+ITS_TABLE: Final = _clause("TABLE", "table", values.TABLE, "t", "the table", positional=True)
+ITS_KEY: Final = _clause(
+    "KEY",
+    "key",
+    values.KEY,
+    KEY.metavar,
+    "the row's primary key; its values are read as the columns' types",
+    positional=True,
+)
 
 # Of the design, and not yet to be had: said so instead of "syntax error".
 LATER: Final = {

@@ -1,6 +1,6 @@
 """What a command is: a row of words, clauses, columns, permission and a function."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from enum import StrEnum
@@ -33,6 +33,16 @@ class Asked:
 
 
 Rows = Sequence[Sequence[Any]]
+
+
+class Shaped(list[Sequence[Any]]):
+    """Rows whose columns are known only with them."""
+
+    def __init__(self, columns: tuple[Column, ...], rows: Iterable[Sequence[Any]]) -> None:
+        super().__init__(rows)
+        self.columns = columns
+
+
 Run = Callable[[Asked, Mapping[str, Any]], Awaitable[Rows]]
 
 
@@ -45,6 +55,7 @@ class Command:
     run: Run
     clauses: tuple[Clause, ...] = ()
     json_columns: tuple[Column, ...] = ()  # of the answer AS JSON
+    word: str = ""  # its word on the command line, where it is not made of `words`
 
     @property
     def name(self) -> str:
@@ -54,7 +65,7 @@ class Command:
     def syntax(self) -> str:
         said = list(self.words)
         said += [
-            clause.syntax if not clause.words else f"[{clause.syntax}]" for clause in self.clauses
+            clause.syntax if clause.positional else f"[{clause.syntax}]" for clause in self.clauses
         ]
         return " ".join(said)
 

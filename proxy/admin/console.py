@@ -195,6 +195,12 @@ class Console:
             portal.executed = True
             doing = Doing(self._execution, self._manners)
             portal.tag, portal.rows = await doing.do(portal.found)
+            if doing.columns != portal.statement.columns:
+                raise CommandError(
+                    "0A000",
+                    "what columns this has is not known before it runs",
+                    "use the simple query protocol, or AS JSON",
+                )
         columns = portal.statement.columns
         end = portal.sent + limit if limit > 0 else len(portal.rows)
         rows = portal.rows[portal.sent : end]

@@ -122,8 +122,8 @@ def read(found: Sequence[Token]) -> Call:
         value = clause.value.read(reading)
         values[clause.field] = (*values.get(clause.field, ()), *value) if clause.repeats else value
     for clause in command.clauses:
-        if not clause.words and clause.field not in values:
-            reading.next(clause.value.wanted)
+        if clause.positional and clause.field not in values:
+            reading.next(clause.syntax if clause.words else clause.value.wanted)
     return Call(command, values)
 
 

@@ -11,6 +11,7 @@ from struct import Struct
 from struct import error as short
 from typing import Any, Final
 
+from proxy.admin.command import Shaped
 from proxy.admin.courtesies import ENDS, Manners, Reply
 from proxy.admin.execution import CommandError, Execution
 from proxy.admin.grammar import GrammarError, read, scan, split
@@ -177,4 +178,7 @@ class Doing:
             raise GrammarError("there is no parameter $1", found[0].start, sqlstate="42P02")
         call = read(found)
         self.columns = call.command.columns_of(call.values)
-        return await self.execution.run(call)
+        tag, rows = await self.execution.run(call)
+        if isinstance(rows, Shaped):
+            self.columns = rows.columns
+        return tag, rows

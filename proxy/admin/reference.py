@@ -7,6 +7,7 @@ from typing import Final
 from proxy.admin.clauses import AS_JSON, Clause
 from proxy.admin.command import Command
 from proxy.admin.commands import COMMANDS
+from proxy.admin.commands.undo import REPORT_JSON
 
 _HEAD: Final = """\
 # Commands
@@ -32,6 +33,13 @@ client: `hotrollback show tags` sends `SHOW TAGS`. It finds the socket by `--adm
   there and may belong to the selection, prepared ones too. What rules one out is its session,
   number, application, the tables that it has locked, or that the role that logged in may not act as
   ROLE; its tag and its rows are not known.
+- SHOW TABLE gives the rows of now with every later recorded change taken back, undos too. It fails
+  and says why where that would not be what was there: after gaps, changed columns, writes around
+  capture, or before the log begins. By time a transaction is later when it committed later, if the
+  server kept that, otherwise when its last record is; a restore point is exact.
+- The same is a function in the database, for whoever may SELECT the whole table and sees all of its
+  rows: `SELECT * FROM hotrollback.as_of('2026-01-31 09:10', NULL::shop.orders)` and
+  `hotrollback.as_of_restore_point('name', NULL::shop.orders)`.
 - Lists come newest first, 100 rows if no LIMIT is given.
 - In a prepared statement `$1` may stand for any value.
 - UNDO, REDO, RESTORE POINT, CAPTURE, RELOAD and SHUTDOWN refuse to run inside a transaction block:
@@ -64,7 +72,7 @@ def _section(command: Command) -> str:
         parts.append(_table(("clause", "flag", "meaning"), rows))
     columns = [(f"`{c.name}`", c.type.name, c.told) for c in command.columns]
     parts.append(_table(("column", "type", "meaning"), columns))
-    if command.json_columns:
+    if command.json_columns == REPORT_JSON:
         parts.append(_REPORT)
     return "\n".join(parts)
 
@@ -72,6 +80,8 @@ def _section(command: Command) -> str:
 def _flag(clause: Clause) -> str:
     if clause is AS_JSON:
         return "`--json`"
+    if clause.positional:
+        return f"`{clause.field.upper()}`"
     return f"`{clause.flag}`" if clause.flag else ""
 
 

@@ -18,6 +18,13 @@ from undo.tokens import Is, Token, literal, name
 Moment = datetime | time
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A restore point, where a moment is wanted."""
+
+    name: str
+
+
 class BadInput(Exception):
     """A value that cannot be meant; the text says what would be."""
 
@@ -110,18 +117,30 @@ class Relations(Several):
         return tuple(found)
 
     def _one(self, cursor: Cursor) -> Any:
-        first = cursor.next(self.wanted)
-        if first.kind is Is.PARAMETER:
-            return Parameter(int(first.text[1:]))
-        if first.kind is Is.LITERAL:
-            return self.text(first.text)
-        parts = [first]
-        while cursor.accept("."):
-            parts.append(cursor.next(self.wanted))
-        for part in parts:
-            if part.kind not in {Is.WORD, Is.NAME}:
-                raise cursor.wrong(part, f"{self.wanted} expected")
-        return ".".join(_as_written(part) for part in parts)
+        return _relation(self, cursor)
+
+
+@dataclass(frozen=True, slots=True)
+class Relation(Value):
+    """One of them."""
+
+    def read(self, cursor: Cursor) -> Any:
+        return _relation(self, cursor)
+
+
+def _relation(value: Value, cursor: Cursor) -> Any:
+    first = cursor.next(value.wanted)
+    if first.kind is Is.PARAMETER:
+        return Parameter(int(first.text[1:]))
+    if first.kind is Is.LITERAL:
+        return value.text(first.text)
+    parts = [first]
+    while cursor.accept("."):
+        parts.append(cursor.next(value.wanted))
+    for part in parts:
+        if part.kind not in {Is.WORD, Is.NAME}:
+            raise cursor.wrong(part, f"{value.wanted} expected")
+    return ".".join(_as_written(part) for part in parts)
 
 
 def _as_written(part: Token) -> str:
@@ -180,6 +199,22 @@ class KeyOf(Value):
         if token.kind is not Is.NUMBER and (sign or token.kind not in {Is.LITERAL, Is.WORD}):
             raise cursor.wrong(token, f"{self.wanted} expected")
         return sign + token.text
+
+
+@dataclass(frozen=True, slots=True)
+class When(Value):
+    """A time, or RESTORE POINT 'name'."""
+
+    def read(self, cursor: Cursor) -> Any:
+        token = cursor.peek()
+        if token is None or not token.is_word("RESTORE"):
+            return Value.read(self, cursor)
+        cursor.next(self.wanted)
+        point = cursor.next("POINT")
+        if not point.is_word("POINT"):
+            raise cursor.wrong(point, "POINT expected behind RESTORE")
+        found = TEXT.read(cursor)
+        return found if isinstance(found, Parameter) else Point(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +318,19 @@ def _moment(text: str) -> Moment:
         raise BadInput(f"{text!r} is not a time: write {_TIMES}") from error
 
 
+def _when(text: str) -> Moment | Point:
+    words = text.split(maxsplit=2)
+    if len(words) == 3 and [word.lower() for word in words[:2]] == ["restore", "point"]:
+        return Point(words[2])
+    return _moment(text)
+
+
+def _render_when(when: Moment | Point) -> str:
+    if isinstance(when, Point):
+        return f"RESTORE POINT {literal(when.name)}"
+    return literal(when.isoformat())
+
+
 def instant(moment: Moment, zone: tzinfo | None, now: datetime) -> datetime:
     """In UTC. A moment without a zone is of `zone`; None is this machine's."""
     if isinstance(moment, time):
@@ -337,6 +385,8 @@ SIGNED: Final = Signed("a whole number", _signed, _join(str))
 TABLES: Final = Relations("a table", _some_text, _join(literal))
 TIME: Final = Value(f"a time ({_TIMES})", _moment, lambda moment: literal(moment.isoformat()))
 KEY: Final = KeyOf("a value of the key", _key, _render_key)
+TABLE: Final = Relation("a table", _some_text, literal)
+WHEN: Final = When(f"a time ({_TIMES}) or RESTORE POINT 'name'", _when, _render_when)
 WAIT: Final = Optional("a time to wait ('30s')", _duration, _render_duration)
 WHERE: Final = Conditions("conditions", _conditions, filters.render)
 UNDO_ID: Final = Value(

@@ -40,6 +40,10 @@ VALUES = {
     values.TABLES: SEVERAL_TEXTS,
     values.SIGNED: st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1).map(tuple),
     values.KEY: st.lists(st.tuples(TEXTS | st.just(""), TEXTS), min_size=1).map(tuple),
+    values.TABLE: TEXTS,
+    values.WHEN: st.datetimes(timezones=st.none() | st.just(UTC))
+    | st.times()
+    | st.builds(values.Point, TEXTS),
     values.WAIT: st.none() | st.integers(1, 86400).map(float),
     values.TIME: st.datetimes(timezones=st.none() | st.just(UTC)) | st.times(),
     values.WHERE: st.lists(CONDITIONS, min_size=1).map(tuple),
@@ -57,8 +61,8 @@ def value_of(clause: Clause) -> st.SearchStrategy:
 @st.composite
 def calls(draw: st.DrawFn) -> Call:
     command = draw(st.sampled_from(COMMANDS))
-    needed = [clause for clause in command.clauses if not clause.words]
-    others = [clause for clause in command.clauses if clause.words]
+    needed = [clause for clause in command.clauses if clause.positional]
+    others = [clause for clause in command.clauses if not clause.positional]
     chosen = draw(st.lists(st.sampled_from(others), unique=True)) if others else []
     return Call(command, {c.field: draw(value_of(c)) for c in [*needed, *chosen]})
 
@@ -134,6 +138,14 @@ def test_keys(text: str, key: tuple) -> None:
 )
 def test_keys_of_a_flag(text: str, key: tuple) -> None:
     assert values.KEY.text(text) == key
+
+
+def test_the_past() -> None:
+    point = {"table": "shop.orders", "moment": values.Point("before")}
+    assert only("SHOW TABLE shop.orders AS OF RESTORE POINT 'before'") == point
+    assert only("SHOW TABLE AS OF '09:10' orders") == {"table": "orders", "moment": time(9, 10)}
+    assert values.WHEN.text("restore point before deploy") == values.Point("before deploy")
+    assert only("SHOW HISTORY TABLE t KEY 5") == {"table": "t", "key": (("", "5"),)}
 
 
 def test_waiting_with_and_without_an_end() -> None:
@@ -226,6 +238,10 @@ def test_a_bare_time_is_of_the_zone_that_asks() -> None:
         ("UNDO TAG ''", "''", "the text must not be empty", ""),
         ("UNDO TAG 'x' TAG 'y'", "TAG 'y'", "TAG 'x' is given twice", ""),
         ("UNDO TAG x WAIT 'soon'", "'soon'", "'soon' is no time to wait", ""),
+        ("SHOW TABLE t", "", "AS OF 'time' | RESTORE POINT 'name' expected at the end", ""),
+        ("SHOW TABLE AS OF '09:10'", "", "a table expected at the end", ""),
+        ("SHOW TABLE t AS OF RESTORE 'x'", "'x'", "POINT expected behind RESTORE", ""),
+        ("SHOW HISTORY TABLE t", "", "KEY 'value' | (column = 'value', ...) expected", ""),
         ("UNDO TABLE t KEY (a 1)", "a", "= expected behind a", ""),
         ("UNDO TABLE t KEY (1", "", ") or , expected at the end", ""),
         ("UNDO FINGERPRINT -x", "x", "a whole number expected", ""),

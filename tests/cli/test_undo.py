@@ -155,6 +155,39 @@ def test_one_row_and_whoever_is_still_writing(shop: Proxy) -> None:
     assert shop.database.psql(PRICES) == [(n, n) for n in range(1, 10)]
 
 
+def test_the_past_of_a_table_and_of_a_row(shop: Proxy) -> None:
+    """As psql, the command line and programs see it; nothing is changed."""
+    now = "SELECT id::text, price::text FROM products ORDER BY id"
+    shop.cli("restore-point", "before")
+    at = shop.database.psql("SELECT clock_timestamp()::text")[0][0]
+    was = shop.database.psql(now)
+    shop.psql("UPDATE products SET price = price + 100 WHERE id < 3", tag="late")
+    changed = shop.database.psql(now)
+    for moment in (at, "restore point before"):
+        rows = json.loads(shop.cli("as-of", moment, "products", "--json").stdout)
+        assert sorted((str(row["id"]), str(row["price"])) for row in rows) == sorted(was)
+    heads, *lines = shop.cli("as-of", at, "products").stdout.splitlines()
+    assert heads.split()[:2] == ["id", "name"]
+    assert len(lines) == len(was)
+    newest, *_ = json.loads(shop.cli("history", "products", "1", "--json").stdout)
+    assert (newest["tag"], newest["op"]) == ("late", "update")
+    assert newest["changed"].startswith("price: ")
+    assert (newest["before"]["id"], newest["statement"][:15]) == (1, "UPDATE products")
+    assert "late" in shop.cli("history", "products", "id=1").stdout
+    with psycopg.connect(
+        host=str(shop.admin), port=6433, dbname="hotrollback", autocommit=True
+    ) as console:
+        command = f"SHOW TABLE products AS OF '{at}'"
+        found = console.pgconn.exec_(command.encode())
+        assert (found.fname(0), found.ntuples) == (b"id", len(was))
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="not known before it runs"):
+            console.execute(command, prepare=True)
+        assert len(console.execute(f"{command} AS JSON", prepare=True).fetchall()) == len(was)
+    late = shop.cli("as-of", "2020-01-01 00:00Z", "products", check=False)
+    assert (late.returncode, "is not in the log (any more)" in late.stderr) == (1, True)
+    assert shop.database.psql(now) == changed
+
+
 UNKNOWN = {
     "no change and no gap has the tag 'nope'": ("--tag", "nope"),
     'no session "1.2" is known': ("--session", "1.2"),

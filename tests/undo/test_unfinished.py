@@ -117,7 +117,7 @@ async def test_what_was_waited_for_is_selected(ground: Ground) -> None:
     ending = asyncio.create_task(meanwhile())
     await wait(ground.db, Selection(tag="bad"), lambda *told: seen.append(told))
     await ending
-    assert set(seen) == {("wait for open transactions", 0, 1)}
+    assert set(seen) == {("wait", 0, 1)}
     report = await ground.undo()
     assert report.selected_transactions == 2
     await later.execute("COMMIT")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from undo.database import Database, sqlstate
 from undo.errors import BadFilter
 from undo.image import Column, key_hash, quote_ident, read_back
-from undo.naming import named
+from undo.naming import there
 from undo.request import Key, key_words
 from undo.stages.chosen import Chosen
 from undo.tables import Family, equal, look_up
@@ -42,6 +42,16 @@ class RowKey:
             f" {self.values(given)} k WHERE {self.equal('x', 'k')})"
         )
 
+    def texts_of(self, image: str) -> str:
+        """The texts of the key in an image: SQL of type text[], NULL without an image."""
+        texts = ", ".join(
+            f"pg_catalog.format('%s', x.{quote_ident(column.name)})" for column in self.columns
+        )
+        return (
+            f"CASE WHEN {image} IS NOT NULL THEN"
+            f" (SELECT ARRAY[{texts}] FROM {read_back(self.columns, image)} x) END"
+        )
+
     def hashed(self, given: str) -> str | None:
         """SQL of what the log's index has of the key, if it has anything."""
         made = key_hash(self.columns, "k")
@@ -52,12 +62,10 @@ async def row_key(db: Database, tables: Sequence[str], key: Key) -> RowKey:
     """Raises UsageError where it is no key of the one table."""
     if len(tables) != 1:
         raise BadFilter("a KEY is of one table: name it, and no other, by TABLE")
-    relids = await named(db, tables[0])
-    top = await db.fetchval(_TOP, sorted(relids))
-    found = await look_up(db, [top] if top is not None else [])
-    family = found.family_of(top) if top is not None else None
+    top, _, relids = await there(db, tables[0])
+    family = (await look_up(db, [top])).family_of(top)
     if family is None:
-        raise BadFilter(f'"{tables[0]}" is not there any more: what its key was is not known')
+        raise BadFilter(f'"{tables[0]}" is no table that is recorded')
     if not family.key_columns:
         raise BadFilter(f"{family.name} has no primary key that would tell its rows apart")
     columns = family.key_columns
@@ -73,16 +81,6 @@ async def row_key(db: Database, tables: Sequence[str], key: Key) -> RowKey:
             raise
         raise BadFilter(f"{key_words(key)} is no key of {family.name}: {error}") from error
     return made
-
-
-# What was named, among what is below of it.
-_TOP = """
-SELECT c.oid::pg_catalog.int8 FROM pg_catalog.pg_class c
- WHERE c.oid = ANY ($1::pg_catalog.oid[])
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i
-                    WHERE i.inhrelid = c.oid AND i.inhparent = ANY ($1::pg_catalog.oid[]))
- ORDER BY c.oid LIMIT 1
-"""
 
 
 def _in_order(family: Family, columns: Sequence[Column], key: Key) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from proxy.admin.command import Asked, Command, Permission, Rows
-from proxy.admin.commands import fence, lifecycle, show, undo
+from proxy.admin.commands import fence, lifecycle, past, show, undo
 from proxy.admin.table import TEXT, Column
 
 
@@ -25,6 +25,7 @@ _HELP: Final = Command(
 
 COMMANDS: Final[tuple[Command, ...]] = (
     *show.COMMANDS,
+    *past.COMMANDS,
     *undo.COMMANDS,
     *fence.COMMANDS,
     *lifecycle.COMMANDS,

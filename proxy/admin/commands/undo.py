@@ -177,7 +177,7 @@ _REPORT: Final = (
     Column("rows", INT, "how many"),
     Column("detail", TEXT, "more about it"),
 )
-_JSON: Final = (Column("report", JSON, "the whole report: outcome, exit_code, tables, ..."),)
+REPORT_JSON: Final = (Column("report", JSON, "the whole report: outcome, exit_code, tables, ..."),)
 
 COMMANDS: Final = (
     Command(
@@ -199,7 +199,7 @@ COMMANDS: Final = (
             clauses.DRY_RUN,
             clauses.AS_JSON,
         ),
-        json_columns=_JSON,
+        json_columns=REPORT_JSON,
     ),
     Command(
         ("REDO",),
@@ -215,7 +215,7 @@ COMMANDS: Final = (
             clauses.DRY_RUN,
             clauses.AS_JSON,
         ),
-        json_columns=_JSON,
+        json_columns=REPORT_JSON,
     ),
     Command(
         ("RESTORE", "POINT"),
