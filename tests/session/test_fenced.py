@@ -5,6 +5,7 @@ import struct
 from collections.abc import Iterator
 
 import asyncpg
+import psycopg
 import pytest
 from fix_postgres import Database
 from fix_session import Inside, inside, installed
@@ -180,3 +181,25 @@ def test_as_the_servers_own_error(fenced: Inside, sent: list[bytes]) -> None:
     assert database.dump() == before
     fenced.psql("UPDATE t SET v = v", tag="good")
     assert database.psql("SELECT DISTINCT tag FROM hotrollback.change") == [("good",)]
+
+
+# What the proxy alone records where no table has a trigger of ours.
+UNTRIGGERED = (UPDATE, MERGE, "SELECT writes()", "COPY t FROM PROGRAM 'echo 9,x' (FORMAT csv)",
+               "TRUNCATE t", DO, "CALL commits()", "PREPARE p AS DELETE FROM t; EXECUTE p",
+               "ALTER TABLE mine ADD COLUMN a int", "WITH d AS (DELETE FROM t RETURNING 1) SELECT 1",
+               "INSERT INTO t VALUES (4, current_query())")  # fmt: skip
+
+
+def test_without_triggers_what_the_proxy_records_is_refused(database18: Database) -> None:
+    database18.psql(TABLES + "DROP VIEW view_of_t; GRANT pg_execute_server_program TO app")
+    asyncio.run(installed(database18, all_tables=False))
+    for trigger in ("hotrollback_capture", "hotrollback_truncate"):
+        database18.psql(f"DROP TRIGGER IF EXISTS {trigger} ON t")
+    before = database18.dump()
+    asyncio.run(fence(database18))
+    with inside(database18) as state, state.connect(tag="bad") as connection:
+        for sql in UNTRIGGERED:
+            with pytest.raises(psycopg.Error, match="writes of TAG 'bad' are fenced"):
+                connection.execute(sql)
+        assert state.gaps() == []
+    assert database18.dump() == before

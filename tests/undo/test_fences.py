@@ -217,3 +217,26 @@ async def test_without_rights_on_the_log_writes_go_on(fenced: Ground) -> None:
     """As ever: nothing of ours is an outage."""
     await fenced.db.execute("REVOKE ALL ON SEQUENCE hotrollback.fences FROM PUBLIC")
     await (await bad(fenced)).execute(WRITES["update"])
+
+
+FAR = """
+CREATE EXTENSION postgres_fdw;
+CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '{host}', port '{port}', dbname '{name}');
+CREATE USER MAPPING FOR app SERVER here OPTIONS (user 'app', password_required 'false');
+CREATE FOREIGN TABLE far (id int, v text) SERVER here OPTIONS (table_name 't');
+GRANT ALL ON far TO app;
+"""
+
+
+async def test_foreign_tables(ground: Ground) -> None:
+    """Also where the transaction has left its gap already."""
+    database = ground.database
+    await ground.given(
+        TABLES + FAR.format(host=database.host, port=database.port, name=database.name)
+    )
+    writer = await bad(ground)
+    await writer.execute("BEGIN; INSERT INTO far VALUES (3, 'far')")
+    await fences.put_up(ground.db, Fence(tag="bad"), by="ann")
+    await refused(writer, "INSERT INTO far VALUES (4, 'far')")
+    await writer.execute("ROLLBACK; SELECT * FROM far")
+    assert await ground.rows("SELECT id FROM t ORDER BY id") == [(1,), (2,)]
