@@ -24,6 +24,8 @@ BEFORE = [(n, n) for n in range(1, 10)]
 WORSE = "UPDATE products SET price = price + 1 WHERE id < 9"
 # Of a row that no undo here is about.
 OTHER = "UPDATE products SET price = 0 WHERE id = 9"
+# What depends on the console and the proxy alone.
+ON_ONE = pytest.mark.parametrize("server", [18], ids=["pg18"], indirect=True)
 
 
 @pytest.fixture
@@ -75,6 +77,7 @@ def test_from_fence_to_unfence(shop: Database, serve: Serve) -> None:
     assert json.loads(later.cli("show", "fences", "--json").stdout) == []
 
 
+@ON_ONE
 def test_roles_and_applications(shop: Database, serve: Serve) -> None:
     proxy = serve()
     with session(proxy, application_name="till") as till, session(proxy) as other:
@@ -140,6 +143,7 @@ def test_an_undo_behind_a_fence_converges(shop: Database, serve: Serve) -> None:
     assert json.loads(proxy.cli("show", "fences", "--json").stdout) == []
 
 
+@ON_ONE
 def test_a_fence_of_an_undo_needs_a_selector(shop: Database, serve: Serve) -> None:
     proxy = serve()
     proxy.psql(WORSE, tag="bad")
@@ -151,6 +155,7 @@ def test_a_fence_of_an_undo_needs_a_selector(shop: Database, serve: Serve) -> No
     assert shop.psql("SELECT is_called FROM hotrollback.fences") == [(False,)]
 
 
+@ON_ONE
 @pytest.mark.parametrize("end", ["console", "proxy"])
 def test_a_fence_of_an_undo_ends_with_whoever_asked(shop: Database, serve: Serve, end: str) -> None:
     """What is left of it after a crash of the proxy holds nobody back."""
