@@ -5,6 +5,7 @@ from fix_undo import Ground
 
 from undo import errors
 from undo.past.history import history
+from undo.past.rows import as_of
 
 TABLES = """
 CREATE TABLE t (id int PRIMARY KEY, v int, "a b" text);
@@ -106,3 +107,11 @@ async def test_through_partitions_and_without_a_hash(ground: Ground) -> None:
         ("update", "v: null -> 4", "value"),
         ("insert", None, "made"),
     ]
+
+
+async def test_a_database_without_the_log(ground: Ground) -> None:
+    await ground.db.execute(TABLES)
+    with pytest.raises(errors.NotInstalled):
+        await history(ground.db, "t", (("", "1"),))
+    with pytest.raises(errors.NotInstalled):
+        await as_of(ground.db, "t", None, restore_point="r", json=False)

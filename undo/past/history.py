@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from undo.database import Database
 from undo.listing import OPERATION, ROLE, STATEMENT, UNDONE, relation
-from undo.past.rows import pinned
+from undo.past.rows import pinned, ready
 from undo.request import Key
 from undo.stages.chosen import SESSION_OF
 from undo.stages.keys import RowKey, row_key
+from undo.stages.load import summarize
 
 _EVER: Final = ("0/0", "FFFFFFFF/FFFFFFFF")
 
@@ -77,8 +78,12 @@ class Event:
 async def history(db: Database, table: str, key: Key) -> Sequence[Any]:
     """Rows of at, xid, session, tag, role, op, relation, before, after, changed, statement, undone;
     the newest first. Raises UsageError."""
+    await ready(db)
+    await summarize(db)
     async with db.transaction(isolation="repeatable_read", readonly=True):
         await pinned(db)
+        # The server takes a key's rows to be everywhere in the log; its index knows better.
+        await db.fetchval("SELECT pg_catalog.set_config('enable_seqscan', 'off', true)")
         row = await row_key(db, (table,), key)
         found: dict[tuple[int, Any], Event] = {}
         for event in await _life(db, row, row.texts):

@@ -19,10 +19,14 @@ class Past:
     rows: Sequence[Any]  # values as text, in the order of the columns; or JSON text, one by one
 
 
-async def pinned(db: Database) -> None:
-    """For the rest of the transaction; raises NotInstalled."""
+async def ready(db: Database) -> None:
+    """Raises NotInstalled."""
     if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.change') IS NOT NULL"):
         raise NotInstalled
+
+
+async def pinned(db: Database) -> None:
+    """Values read back as they were, for the rest of the transaction."""
     for name, value in (*PINNED_SETTINGS, ("jit", "off")):
         await db.fetchval("SELECT pg_catalog.set_config($1, $2, true)", name, value)
 
@@ -32,6 +36,7 @@ async def as_of(
 ) -> Past:
     """At a moment, or where none is given at a restore point. Raises UsageError, and the server's
     errors where it is not known."""
+    await ready(db)
     async with db.transaction(readonly=True):
         await pinned(db)
         oid, name, _ = await there(db, table)
