@@ -240,3 +240,14 @@ async def test_rows_that_are_alike_are_counted(ground: Ground) -> None:
             f"SELECT b::text, count(*) FROM {past} GROUP BY 1 ORDER BY 1 DESC"
         )
         assert found == [("[1]", number), ("[ 1]", 1)][: 1 if name == "five" else 2]
+
+
+async def test_who_wrote_before_and_after_the_moment_came_after_it(ground: Ground) -> None:
+    await ground.given("CREATE TABLE t (id int PRIMARY KEY)")
+    slow = await ground.connect()
+    await slow.execute("BEGIN; INSERT INTO t VALUES (1)")
+    await ground.write("INSERT INTO t VALUES (2)")
+    at = await ground.db.fetchval("SELECT clock_timestamp()")
+    await slow.execute("INSERT INTO t VALUES (3); COMMIT")
+    past = f"hotrollback.as_of('{at.isoformat()}', NULL::t)"
+    assert await ground.rows(f"SELECT id FROM {past}") == [(2,)]

@@ -180,6 +180,9 @@ async def check_the_window(
         report = await run(db, request)
         return {line.rpartition("id = ")[2].strip("';") for line in report.statements}
 
+    past = "SELECT array_agg(id ORDER BY id) FROM hotrollback.as_of($1, NULL::t) WHERE v = 1"
+    assert await db.fetchval(past, since) == [1, 3]
+    assert await db.fetchval(past, until) == [1, 2, 3, 5]
     for _ in range(2):  # with a restore point that bounds the search, and without
         assert await selected(since=since, until=until) == {"2", "5"}
         assert await selected(until=until) == {"1", "2", "3", "5"}
