@@ -4,7 +4,7 @@ One transaction, and one path: a preview is the same, rolled back. Undos of a da
 another.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from undo.database import Database, sqlstate
@@ -27,6 +27,7 @@ from undo.policies import POLICIES
 from undo.report import Report, TableReport
 from undo.request import Selection, UndoRequest
 from undo.stages import select
+from undo.stages.along import told
 from undo.stages.apply import Planned, apply, plan
 from undo.stages.describe import describe
 from undo.stages.gaps import gaps_of
@@ -67,6 +68,14 @@ class _RolledBack(Exception):
         self.report = report
 
 
+class _Along(Exception):
+    """Others are to be taken back, too."""
+
+    def __init__(self, xids: frozenset[int]) -> None:
+        super().__init__()
+        self.xids = xids
+
+
 class _Again(Exception):
     """What is selected has changed since it was looked for."""
 
@@ -79,28 +88,53 @@ async def run(db: Database, request: UndoRequest, progress: Progress | None = No
     """Undo what is selected: all of it, or nothing. Raises UndoError."""
     if request.policy not in POLICIES:
         raise UnknownPolicy(request.policy, ", ".join(POLICIES))
+    if request.policy == "cascade" and request.selection.undo_id is not None:
+        raise UsageError("a redo takes nobody along: undo what is in its way first")
     await _ready(db)
     await summarize(db)
-    park_all = False
-    for attempt in range(1, _ATTEMPTS + 1):
+    trial = _Trial()
+    while True:
         try:
             async with db.transaction(isolation="read_committed"):
-                return await _attempt(db, request, progress or _silence, park_all=park_all)
+                return await _attempt(db, request, progress or _silence, trial)
         except _RolledBack as end:
             return end.report
+        except _Along as more:
+            trial = replace(trial, along=trial.along | more.xids)
         except _Again:
-            continue
+            trial = trial.next()
         except Exception as error:
-            state = sqlstate(error)
-            if state == _LOCK_NOT_AVAILABLE:
-                raise RowsLocked(_LOCK_TIMEOUT) from error
-            if state in _COLLISIONS and attempt == _ATTEMPTS:
-                detail = getattr(error, "detail", None)
-                raise Refused(f"{error} ({detail})" if detail else error) from error
-            if state not in _RETRIED | _COLLISIONS or attempt == _ATTEMPTS:
+            learnt = _after(error, trial)
+            if learnt is None:
                 raise
-            park_all = park_all or state in _COLLISIONS
-    raise TooBusy(_ATTEMPTS)
+            trial = learnt
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What is learnt by one attempt for the next."""
+
+    number: int = 1
+    park_all: bool = False
+    along: frozenset[int] = frozenset()
+
+    def next(self) -> "_Trial":
+        if self.number == _ATTEMPTS:
+            raise TooBusy(_ATTEMPTS)
+        return replace(self, number=self.number + 1)
+
+
+def _after(error: Exception, trial: _Trial) -> _Trial | None:
+    """What to try when an attempt has failed so; None if that ends it. Raises it in our words."""
+    state = sqlstate(error)
+    if state == _LOCK_NOT_AVAILABLE:
+        raise RowsLocked(_LOCK_TIMEOUT) from error
+    if state in _COLLISIONS and trial.number == _ATTEMPTS:
+        detail = getattr(error, "detail", None)
+        raise Refused(f"{error} ({detail})" if detail else error) from error
+    if state not in _RETRIED | _COLLISIONS or trial.number == _ATTEMPTS:
+        return None
+    return replace(trial.next(), park_all=trial.park_all or state in _COLLISIONS)
 
 
 async def redo(
@@ -133,9 +167,7 @@ async def _ready(db: Database) -> None:
     await check_origin(db)
 
 
-async def _attempt(
-    db: Database, request: UndoRequest, progress: Progress, *, park_all: bool
-) -> Report:
+async def _attempt(db: Database, request: UndoRequest, progress: Progress, trial: _Trial) -> Report:
     key: Any = LOCK_UNDO
     await db.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
     for name, value in (*_SETTINGS, ("lock_timeout", _LOCK_TIMEOUT)):
@@ -144,6 +176,7 @@ async def _attempt(
     chosen = await select.resolve(db, request.selection)
     if chosen.redo_of is not None:
         await _not_redone_yet(db, chosen.redo_of)
+    chosen.along = trial.along
     matched = await match(db, chosen)
     live = matched.live or matched.moves
     report = Report(Outcome.DONE, selected_transactions=matched.transactions)
@@ -165,9 +198,17 @@ async def _attempt(
     if settled.matched.moves != matched.moves:
         raise _Again  # one more table was made meanwhile
     resolved = await resolve_all(db, settled, request)
+    if resolved.along and not resolved.stopped:
+        more = frozenset(resolved.along) - trial.along
+        if more:
+            raise _Along(more)
+        resolved.stopped = True
+    if trial.along:
+        report = replace(report, along=await told(db, trial.along))
     return await _carry_out(
-        db, request, chosen.redo_of, moves, settled, resolved, report, progress, park_all=park_all
-    )
+        db, request, chosen.redo_of, moves, settled, resolved, report, progress,
+        park_all=trial.park_all,
+    )  # fmt: skip
 
 
 async def _carry_out(

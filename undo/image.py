@@ -212,5 +212,14 @@ def same(columns: Sequence[Column], left: str, right: str, *, ignored: Collectio
 
 def compared(column: Column, alias: str) -> str:
     """What stands for a column's value where bytes are compared, or grouped by."""
-    name = f"{alias}.{quote_ident(column.name)}"
-    return name if column.kind in _BYTES else f"pg_catalog.format('%L', {name})"
+    return _comparable(column, f"{alias}.{quote_ident(column.name)}")
+
+
+def same_value(column: Column, left: str, right: str) -> str:
+    """Whether two values of a column (SQL) are the same, as `same` has it."""
+    values = (f"ROW({_comparable(column, value)})" for value in (left, right))
+    return f"pg_catalog.record_image_eq({', '.join(values)})"
+
+
+def _comparable(column: Column, value: str) -> str:
+    return value if column.kind in _BYTES else f"pg_catalog.format('%L', {value})"

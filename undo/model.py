@@ -38,6 +38,7 @@ class Kind(StrEnum):
     PRIVILEGE = "privilege"  # the recorded role may not do what the log says it did
     GONE = "relation_gone"  # the table was dropped
     SCHEMA = "schema"  # a column that the row needs was dropped
+    CHECK = "check"  # a row that was merged breaks a rule of its table
 
 
 class Resolution(StrEnum):
@@ -46,6 +47,8 @@ class Resolution(StrEnum):
     STOP = "stop"  # nothing is changed at all
     DROP = "drop"  # this row stays as it is
     OVERWRITE = "overwrite"  # this row becomes what it was, whatever it is now
+    MERGE = "merge"  # those of its columns that nobody has changed since become what they were
+    TAKE_ALONG = "take_along"  # who is in the way is taken back, too
 
 
 class Change(NamedTuple):
@@ -80,6 +83,7 @@ class Move(NamedTuple):
 class Effect(NamedTuple):
     """What the selection did to one row; positions are into the list of changes."""
 
+    members: tuple[int, ...]  # the whole chain
     changes: tuple[int, ...]  # the selected ones
     first: int  # its before-image is what the row was, unless it inserted the row
     last: int  # its after-image is what the selection left, unless it deleted the row
@@ -148,3 +152,13 @@ class Open:
             if value
         ]
         return f"{said} ({', '.join(about)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Along:
+    """A transaction that is taken back since it was in the way of others."""
+
+    xid: int
+    at: datetime
+    session: str | None
+    tag: str | None

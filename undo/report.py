@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from undo.model import EXIT_CODES, Conflict, Gap, Open, Outcome
+from undo.model import EXIT_CODES, Along, Conflict, Gap, Open, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Report:
     tables: tuple[TableReport, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    along: tuple[Along, ...] = ()
     statements: tuple[str, ...] = ()
     open: tuple[Open, ...] = ()  # that may belong to the selection, and were left
     message: str = ""

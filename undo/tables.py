@@ -34,6 +34,7 @@ class ForeignKey:
     child_columns: tuple[str, ...]
     parent: int
     parent_name: str  # a FROM item
+    parent_heaps: frozenset[int]
     parent_columns: tuple[str, ...]
     operators: tuple[str, ...]  # parent's value on the left
     deferrable: bool
@@ -179,6 +180,9 @@ SELECT k.conname AS name, k.conrelid::pg_catalog.int8 AS child,
        ARRAY(SELECT t.relid::pg_catalog.oid::pg_catalog.int8
                FROM pg_catalog.pg_partition_tree(k.conrelid) t)
        || k.conrelid::pg_catalog.int8 AS child_heaps,
+       ARRAY(SELECT t.relid::pg_catalog.oid::pg_catalog.int8
+               FROM pg_catalog.pg_partition_tree(k.confrelid) t)
+       || k.confrelid::pg_catalog.int8 AS parent_heaps,
        ARRAY(SELECT a.attname::pg_catalog.text
                FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY u(attnum, ord)
                JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum
@@ -265,6 +269,7 @@ async def _foreign_keys(db: Database, relids: list[int]) -> tuple[ForeignKey, ..
             child=row["child"],
             child_name=row["child_name"],
             child_heaps=frozenset(row["child_heaps"]),
+            parent_heaps=frozenset(row["parent_heaps"]),
             child_columns=tuple(row["child_columns"]),
             parent=row["parent"],
             parent_name=row["parent_name"],

@@ -8,9 +8,17 @@ from typing import Final
 
 from undo.model import Kind, Resolution
 from undo.policies.abort import abort
+from undo.policies.cascade import cascade
 from undo.policies.force import force
+from undo.policies.merge import merge
 from undo.policies.skip import skip
 
 Policy = Callable[[Kind], Resolution]
 
-POLICIES: Final[dict[str, Policy]] = {"abort": abort, "skip": skip, "force": force}
+POLICIES: Final[dict[str, Policy]] = {
+    "abort": abort,
+    "skip": skip,
+    "merge": merge,
+    "cascade": cascade,
+    "force": force,
+}

@@ -202,7 +202,7 @@ async def _odd(db: Database, tables: Tables, parts: Partitions, to: Chained, odd
     changes = [Change._make(row[1:]) for row in rows]
     effects = (await _settled(db, tables, parts, changes)).effects
     again = duplicates(changes)
-    chain_of = {i: effect.first for effect in effects for i in effect.changes}
+    chain_of = {i: effect.first for effect in effects for i in effect.members}
     await db.execute(
         f"UPDATE {to.changes} c SET n = x.n, again = x.again"
         f"  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int4[]),"

@@ -7,9 +7,12 @@ from typing import Final
 
 from undo.database import Database
 from undo.log import DELETE, INSERT, UPDATE
-from undo.model import Kind
+from undo.model import Kind, Tid
 from undo.request import UndoRequest
 from undo.stages.rows import Laid, Rows
+from undo.tables import ForeignKey
+
+Place = tuple[int, Tid]  # relation and ctid
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +22,8 @@ class Obstacle:
     found: bool = False  # there is a row now
     by: int | None = None  # number of the change that is in the way
     detail: str = ""
-    relid: int | None = None  # of a row of somebody else's in the way, and its place
-    tid: tuple[int, int] | None = None
+    rows: tuple[Place, ...] = ()  # somebody else's that are in the way, some of them if many
+    parent: ForeignKey | None = None  # that is not held
 
 
 async def row_obstacles(db: Database, laid: Laid, request: UndoRequest) -> list[Obstacle]:

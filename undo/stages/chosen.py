@@ -19,6 +19,7 @@ class Chosen:
     gaps: list[str] = field(default_factory=list)
     args: list[Any] = field(default_factory=list)
     redo_of: int | None = None  # the undo whose own rows these are
+    along: frozenset[int] = frozenset()  # transactions besides, whatever the conditions say
     # These are what is left out: a gap that may be one of them is not, since it may be another.
     excepted: bool = False
     # For a list: what nobody wrote is an empty one, not a mistake.
@@ -39,11 +40,20 @@ class Chosen:
 
     @property
     def where(self) -> str:
-        return " AND ".join(f"({condition})" for condition in self.changes)
+        return self._all(self.changes)
 
     @property
     def gaps_where(self) -> str:
-        return " AND ".join(f"({condition})" for condition in self.gaps)
+        return self._all(self.gaps)
+
+    def _all(self, conditions: list[str]) -> str:
+        fits = " AND ".join(f"({condition})" for condition in conditions)
+        if not self.along:
+            return fits
+        # The bounds are for the index, which knows no lists.
+        low, high = min(self.along), max(self.along)
+        listed = ", ".join(map(str, sorted(self.along)))
+        return f"({fits}) OR (c.xid BETWEEN {low} AND {high} AND c.xid IN ({listed}))"
 
 
 def unseen(alias: str, snapshot: str) -> str:

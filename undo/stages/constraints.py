@@ -7,6 +7,7 @@ are conflicts of the one row that they belong to. Only what is active counts.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from undo.database import Database
 from undo.image import quote_ident
@@ -14,6 +15,9 @@ from undo.model import Kind
 from undo.stages.check import Obstacle
 from undo.stages.rows import Laid, Rows
 from undo.tables import ForeignKey, Tables, Unique, equal
+
+# Of the rows that refer to one that goes, so many are named.
+_NAMED: Final = 1000
 
 
 @dataclass(slots=True)
@@ -105,7 +109,7 @@ async def _unique(db: Database, rows: Rows, unique: Unique, found: Findings) -> 
         else:
             kind = Kind.OCCUPIED if unique is family.key else Kind.UNIQUE
             detail = f"another row has its {names} now"
-            found.obstacles.append(Obstacle(n, kind, detail=detail, relid=relid, tid=tuple(tid)))
+            found.obstacles.append(Obstacle(n, kind, detail=detail, rows=((relid, tuple(tid)),)))
 
 
 def _paired(key: ForeignKey, parent: str, child: str) -> str:
@@ -152,7 +156,10 @@ async def _parents_missing(
     )
     parent_name = key.parent_name.removeprefix("ONLY ")
     detail = f"what it refers to in {parent_name} is gone ({key.name})"
-    return [Obstacle(n, Kind.PARENT_MISSING, detail=detail) for (n,) in await db.fetch(query)]
+    return [
+        Obstacle(n, Kind.PARENT_MISSING, detail=detail, parent=key)
+        for (n,) in await db.fetch(query)
+    ]
 
 
 async def _referenced(
@@ -164,7 +171,9 @@ async def _referenced(
     stays = f"AND NOT {going(child, key.child_columns, 'c')}" if child is not None else ""
     again = arriving(parent, key.parent_columns, _same_key(key, "w", "x"))
     query = (
-        f"SELECT x.{parent.n}, pg_catalog.count(*)"
+        f"SELECT x.{parent.n}, pg_catalog.count(*),"
+        f"       (pg_catalog.array_agg(c.tableoid::pg_catalog.int8))[1:{_NAMED}],"
+        f"       (pg_catalog.array_agg(c.ctid))[1:{_NAMED}]"
         f"  FROM {parent.ours} x"
         f"  JOIN {parent.effects} e ON e.n = x.{parent.n} AND e.active"
         f"  LEFT JOIN {parent.want} w ON w.{parent.n} = e.n"
@@ -176,8 +185,13 @@ async def _referenced(
     )
     child_name = key.child_name.removeprefix("ONLY ")
     return [
-        Obstacle(n, Kind.REFERENCED, detail=f"{rows} rows of {child_name} refer to it ({key.name})")
-        for n, rows in await db.fetch(query)
+        Obstacle(
+            n,
+            Kind.REFERENCED,
+            detail=f"{rows} rows of {child_name} refer to it ({key.name})",
+            rows=tuple(zip(relids, map(tuple, tids), strict=True)),
+        )
+        for n, rows, relids, tids in await db.fetch(query)
     ]
 
 

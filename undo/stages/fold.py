@@ -243,7 +243,7 @@ def _effect(changes: Sequence[Change], row: _Row) -> Effect | None:
         (only,) = members
         if not changes[only].selected:
             return None
-        return Effect((only,), only, only, only, None, torn=False)
+        return Effect((only,), (only,), only, only, only, None, torn=False)
     chosen = [i for i in members if changes[i].selected]
     if not chosen:
         return None
@@ -256,6 +256,7 @@ def _effect(changes: Sequence[Change], row: _Row) -> Effect | None:
         # Deleted by an undo and, if it is there, inserted by the redo as a row of no known place.
         tail = last
     return Effect(
+        members=tuple(members),
         changes=tuple(chosen),
         first=first,
         last=last,

@@ -1,16 +1,20 @@
-"""Conflicts and what is done about them: every obstacle goes to the policy, and what the policy
-takes out may put others in the way, until nothing new is.
+"""Conflicts and what is done about them: every obstacle goes to its table's policy, and what the
+policy takes out may put others in the way, until nothing new is.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 
 from undo.database import Database
 from undo.image import image
+from undo.log import UPDATE
 from undo.model import Kind, Resolution
 from undo.policies import POLICIES
 from undo.request import UndoRequest
+from undo.stages.along import in_the_way
 from undo.stages.check import Obstacle, row_obstacles
 from undo.stages.constraints import constraint_findings
+from undo.stages.merge import merge
 from undo.stages.rows import Laid, drop, heaps_of, set_aside_unchanged
 from undo.stages.settle import Settled
 
@@ -18,8 +22,8 @@ from undo.stages.settle import Settled
 @dataclass(slots=True)
 class Resolved:
     obstacles: list[Obstacle] = field(default_factory=list)
-    dropped: set[int] = field(default_factory=set)  # effects that are left as they are
     colliding: set[int] = field(default_factory=set)
+    along: set[int] = field(default_factory=set)  # transactions that are to be taken back, too
     stopped: bool = False
 
 
@@ -28,38 +32,93 @@ async def resolve_all(db: Database, settled: Settled, request: UndoRequest) -> R
     resolved = Resolved()
     for rows in laid.rows.values():
         await set_aside_unchanged(db, laid, rows)
-    await _decide(db, laid, request, resolved, await row_obstacles(db, laid, request))
+    await _decide(db, settled, request, resolved, await row_obstacles(db, laid, request))
     while True:
         findings = await constraint_findings(db, settled.tables, laid)
         resolved.colliding = findings.colliding
         if not findings.obstacles:
             return resolved
-        before = len(resolved.dropped)
-        overwritten = await _decide(db, laid, request, resolved, findings.obstacles)
-        if resolved.stopped or (len(resolved.dropped) == before and not overwritten):
+        moved_on = await _decide(db, settled, request, resolved, findings.obstacles)
+        if resolved.stopped or not moved_on:
             return resolved
 
 
 async def _decide(
-    db: Database, laid: Laid, request: UndoRequest, resolved: Resolved, obstacles: list[Obstacle]
+    db: Database,
+    settled: Settled,
+    request: UndoRequest,
+    resolved: Resolved,
+    obstacles: list[Obstacle],
 ) -> bool:
-    """Whether some row is overwritten."""
-    policy = POLICIES[request.policy]
-    overwritten = [o for o in obstacles if policy(o.kind) is Resolution.OVERWRITE]
-    dropped = {o.n for o in obstacles if policy(o.kind) is Resolution.DROP}
-    resolved.stopped = resolved.stopped or any(policy(o.kind) is Resolution.STOP for o in obstacles)
-    resolved.obstacles += obstacles
-    resolved.dropped |= dropped
-    await drop(db, laid, dropped)
-    for obstacle in overwritten:
+    """Whether the rows, or what is to be made of them, are others than before."""
+    by: dict[Resolution, list[Obstacle]] = {resolution: [] for resolution in Resolution}
+    for obstacle in obstacles:
+        by[POLICIES[request.policy](obstacle.kind)].append(obstacle)
+    laid = settled.laid
+    merged = await _merge(db, settled, resolved, by[Resolution.MERGE])
+    along = await _take_along(db, settled, resolved, by[Resolution.TAKE_ALONG])
+    resolved.stopped |= bool(by[Resolution.STOP])
+    resolved.obstacles += by[Resolution.STOP] + by[Resolution.DROP] + by[Resolution.OVERWRITE]
+    dropped = await drop(db, laid, [o.n for o in by[Resolution.DROP]])
+    for obstacle in by[Resolution.OVERWRITE]:
         await _overwrite(db, laid, obstacle)
-    return bool(overwritten)
+    return bool(merged or along or dropped or by[Resolution.OVERWRITE])
+
+
+async def _merge(
+    db: Database, settled: Settled, resolved: Resolved, obstacles: list[Obstacle]
+) -> bool:
+    """Updates of rows that are there are taken apart; what others deleted since stays deleted."""
+    if not obstacles:
+        return False
+    laid = settled.laid
+    updates = await _updates(db, laid, [o.n for o in obstacles])
+    numbers = [o.n for o in obstacles if o.n in updates and o.found]
+    merged = await merge(db, laid, settled.parts, numbers)
+    gone = [o.n for o in obstacles if o.n in updates and not o.found]
+    await drop(db, laid, [*merged.left, *gone])
+    for o in obstacles:
+        told = o
+        if o.n not in updates:
+            told = replace(o, detail=f"{o.detail}; the selection made or deleted it: no merge")
+        elif o.n in merged.broken:
+            told = replace(o, kind=Kind.CHECK, detail=f"merged, it breaks {merged.broken[o.n]}")
+        elif o.n in merged.kept:
+            told = replace(o, detail=f"{o.detail}: {merged.kept[o.n]} stays as it is")
+        resolved.obstacles.append(told)
+        resolved.stopped |= o.n not in updates or o.n in merged.broken
+    return True
+
+
+async def _updates(db: Database, laid: Laid, numbers: Collection[int]) -> set[int]:
+    rows = await db.fetch(
+        f"SELECT e.n FROM {laid.table} e WHERE e.op = '{UPDATE}'"
+        f" AND e.n = ANY ($1::pg_catalog.int4[])",
+        sorted(numbers),
+    )
+    return {row[0] for row in rows}
+
+
+async def _take_along(
+    db: Database, settled: Settled, resolved: Resolved, obstacles: list[Obstacle]
+) -> bool:
+    """Whoever is in the way and known; otherwise nothing is changed. The rows are looked at anew
+    when the selection has become larger."""
+    if not obstacles:
+        return False
+    found = await in_the_way(db, settled.tables, settled.laid, obstacles)
+    resolved.along.update(xid for _, xid in found)
+    known = {n for n, _ in found}
+    resolved.obstacles += obstacles
+    resolved.stopped |= any(o.n not in known for o in obstacles)
+    await drop(db, settled.laid, known)
+    return True
 
 
 async def _overwrite(db: Database, laid: Laid, obstacle: Obstacle) -> None:
     """Make an effect that fits the row as it is now."""
     effect = f"UPDATE {laid.table} SET {{}} WHERE n = $1"
-    if obstacle.kind is Kind.OCCUPIED and obstacle.tid is not None:
+    if obstacle.kind is Kind.OCCUPIED and obstacle.rows:
         await _take_over(db, laid, obstacle)
         await db.execute(effect.format("op = 'U'"), obstacle.n)
     elif not obstacle.found:
@@ -70,12 +129,13 @@ async def _overwrite(db: Database, laid: Laid, obstacle: Obstacle) -> None:
 
 async def _take_over(db: Database, laid: Laid, obstacle: Obstacle) -> None:
     """The row that has the key now becomes the one that is restored."""
-    rows = heaps_of(laid.rows)[obstacle.relid or 0]
-    heap = rows.family.heaps[obstacle.relid or 0]
+    ((relid, tid),) = obstacle.rows
+    rows = heaps_of(laid.rows)[relid]
+    heap = rows.family.heaps[relid]
     picture = image(rows.family.columns, "t", safe_settings=True)
     await db.execute(
         f"INSERT INTO {rows.now} SELECT $1, t.tableoid, t.ctid, {picture}, false"
         f" FROM ONLY {heap.name} t WHERE t.ctid = $2 FOR UPDATE OF t",
         obstacle.n,
-        obstacle.tid,
+        tid,
     )

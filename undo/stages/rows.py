@@ -272,13 +272,14 @@ async def set_aside_unchanged(db: Database, laid: Laid, rows: Rows) -> None:
     )
 
 
-async def drop(db: Database, laid: Laid, numbers: Iterable[int]) -> None:
-    """These effects are left as they are: not applied, and not undone."""
-    await db.execute(
+async def drop(db: Database, laid: Laid, numbers: Iterable[int]) -> bool:
+    """These effects are left as they are: not applied, and not undone. Whether any was not yet."""
+    done = await db.execute(
         f"UPDATE {laid.table} SET active = false, dropped = true"
         f" WHERE n = ANY ($1::pg_catalog.int4[]) AND NOT dropped",
         sorted(numbers),
     )
+    return not done.endswith(" 0")
 
 
 def heaps_of(rows: Mapping[int, Rows]) -> dict[int, Rows]:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from proxy.admin import clauses
@@ -14,7 +15,7 @@ from proxy.admin.table import INT, JSON, TEXT, TIME, Column
 from proxy.admin.values import window
 from undo import engine, fences
 from undo.errors import NothingToFence, StillOpen, UsageError
-from undo.model import Conflict, Outcome
+from undo.model import Along, Conflict, Outcome
 from undo.report import Report
 from undo.request import Selection, UndoRequest
 from undo.unfinished import told, unfinished, wait
@@ -122,6 +123,7 @@ def rows_of(report: Report) -> Iterator[Line]:
         ):
             if rows:
                 yield what, table.relation, rows, None
+    yield from _some("taken along", [(None, _along(along)) for along in report.along])
     yield from _some("conflict", [(c.relation, _conflict(c)) for c in report.conflicts])
     yield from _some("left open", [(None, str(each)) for each in report.open])
     yield from _some(
@@ -142,14 +144,23 @@ def _some(what: str, found: list[tuple[str | None, str]]) -> Iterator[Line]:
         yield f"{what}s", None, len(found), f"{_MOST} of them are shown; AS JSON has all"
 
 
+def _along(along: Along) -> str:
+    return _transaction(along.xid, along.session, along.tag, along.at)
+
+
+def _transaction(xid: int, session: str | None, tag: str | None, at: datetime | None) -> str:
+    said = f"transaction {xid}"
+    said += f" of session {session}" if session else ""
+    said += f" under tag {tag}" if tag else ""
+    return said + (f" at {at:%Y-%m-%d %H:%M:%S%z}" if at else "")
+
+
 def _conflict(conflict: Conflict) -> str:
     said = conflict.kind.replace("_", " ")
     said += f", key {conflict.key}" if conflict.key else ""
     if conflict.xid is not None:
-        said += f", by transaction {conflict.xid}"
-        said += f" of session {conflict.session}" if conflict.session else ""
-        said += f" under tag {conflict.tag}" if conflict.tag else ""
-    said += f" at {conflict.at:%Y-%m-%d %H:%M:%S%z}" if conflict.at else ""
+        by = _transaction(conflict.xid, conflict.session, conflict.tag, conflict.at)
+        said += f", by {by}"
     return said + (f": {conflict.detail}" if conflict.detail else "")
 
 

@@ -1,0 +1,86 @@
+"""Whose transactions stand in the way, so that they can be taken back, too."""
+
+from collections.abc import Collection
+from typing import Final
+
+from undo.database import Database
+from undo.image import quote_ident, quote_literal
+from undo.model import Along
+from undo.stages.check import Obstacle
+from undo.stages.chosen import SESSION_OF
+from undo.stages.load import DEAD
+from undo.stages.rows import Laid
+from undo.tables import ForeignKey, Tables
+
+# Who wrote the version of a row that is there now, and has not been taken back.
+_WRITER: Final = f"""
+SELECT w.n, c.xid
+  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int4[]),
+                  pg_catalog.unnest($2::pg_catalog.oid[]),
+                  pg_catalog.unnest($3::pg_catalog.tid[])) AS w(n, relid, tid)
+ CROSS JOIN LATERAL (
+       SELECT c.xid, {DEAD} AS dead FROM hotrollback.change c
+        WHERE COALESCE(c.new_relid, c.relid) = w.relid AND c.new_tid = w.tid
+        ORDER BY c.lsn DESC LIMIT 1) AS c
+ WHERE NOT c.dead
+"""
+
+
+# Who deleted a row that a row of the undo refers to, or gave it another key.
+_ORPHANED: Final = """
+SELECT x.n, c.xid
+  FROM {referring} x
+ CROSS JOIN LATERAL (
+       SELECT c.xid, {dead} AS dead FROM hotrollback.change c
+        WHERE c.relid = ANY ($1::pg_catalog.oid[]) AND c.op IN ('D', 'U') AND {same}
+        ORDER BY c.lsn DESC LIMIT 1) AS c
+ WHERE x.n = ANY ($2::pg_catalog.int4[]) AND NOT c.dead
+"""
+
+Ways = list[tuple[int, int]]  # the number of an effect, and a transaction that is in its way
+
+
+async def in_the_way(
+    db: Database, tables: Tables, laid: Laid, obstacles: Collection[Obstacle]
+) -> Ways:
+    """Not of what nobody has recorded, or has been taken back."""
+    changes = {o.by: o.n for o in obstacles if o.by is not None}
+    rows = await db.fetch(
+        f"SELECT c.i, c.xid FROM {laid.changes} c WHERE c.i = ANY ($1::pg_catalog.int4[])",
+        sorted(changes),
+    )
+    found = [(changes[i], xid) for i, xid in rows]
+    places = [(o.n, *place) for o in obstacles if o.by is None for place in o.rows]
+    columns = [list(column) for column in zip(*places, strict=True)] or [[], [], []]
+    found += [(n, xid) for n, xid in await db.fetch(_WRITER, *columns)]
+    for key in {o.parent for o in obstacles if o.parent is not None}:
+        found += await _orphaned(db, tables, laid, key, [o.n for o in obstacles if o.parent == key])
+    return found
+
+
+async def _orphaned(
+    db: Database, tables: Tables, laid: Laid, key: ForeignKey, numbers: list[int]
+) -> Ways:
+    child = laid.rows[tables.roots[key.child]]
+    same = " AND ".join(
+        f"c.before ->> {quote_literal(parent)} = pg_catalog.format('%s', x.{quote_ident(ours)})"
+        for parent, ours in zip(key.parent_columns, key.child_columns, strict=True)
+    )
+    columns = ", ".join(quote_ident(name) for name in key.child_columns)
+    query = _ORPHANED.format(
+        referring=f"(SELECT {child.n} AS n, {columns} FROM {child.want})", dead=DEAD, same=same
+    )
+    return [(n, xid) for n, xid in await db.fetch(query, sorted(key.parent_heaps), numbers)]
+
+
+async def told(db: Database, xids: Collection[int]) -> tuple[Along, ...]:
+    """Of transactions what a report says of them."""
+    rows = await db.fetch(
+        f"SELECT DISTINCT ON (c.xid) c.xid, c.at, {SESSION_OF} AS session, c.tag"
+        f"  FROM hotrollback.change c WHERE c.xid = ANY ($1::pg_catalog.int8[])"
+        f"   AND c.xid BETWEEN $2 AND $3 ORDER BY c.xid, c.lsn",
+        sorted(xids),
+        min(xids),
+        max(xids),
+    )
+    return tuple(Along(*row) for row in rows)
