@@ -53,7 +53,7 @@ class Chosen:
         # The bounds are for the index, which knows no lists.
         low, high = min(self.along), max(self.along)
         listed = ", ".join(map(str, sorted(self.along)))
-        return f"({fits}) OR (c.xid BETWEEN {low} AND {high} AND c.xid IN ({listed}))"
+        return f"(({fits}) OR (c.xid BETWEEN {low} AND {high} AND c.xid IN ({listed})))"
 
 
 def unseen(alias: str, snapshot: str) -> str:
