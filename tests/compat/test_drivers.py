@@ -8,11 +8,8 @@ import pytest
 
 SECONDS = 400
 SELECTION = {
-    "asyncpg": ("tests/test_prepare.py", "tests/test_copy.py", "tests/test_cursor.py"),
-    "sqlalchemy": (
-        "test/dialect/postgresql/test_query.py",
-        "test/dialect/postgresql/test_on_conflict.py",
-    ),
+    "asyncpg": ("tests/test_prepare.py", "tests/test_cursor.py"),
+    "sqlalchemy": ("test/dialect/postgresql/test_on_conflict.py",),
 }
 
 

@@ -39,12 +39,18 @@ MADE = {
 }  # fmt: skip
 
 
+# What the two versions may do differently.
+ON_BOTH = ("create table as", "with keys, a sequence, an index", "by code", "serializable")
+
+
 @pytest.mark.parametrize(
-    ("how", "prepare"),
+    ("server", "how", "prepare"),
     [
-        *((how, False) for how in MADE),
-        *((how, True) for how in ("create table as", "by a function", "serializable")),
+        *((18, how, False) for how in MADE),
+        *((18, how, True) for how in ("create table as", "by a function", "serializable")),
+        *((15, how, False) for how in ON_BOTH),
     ],
+    indirect=["server"],
 )
 def test_a_table_that_was_made(proxy, how, prepare):
     database = proxy.database

@@ -67,14 +67,16 @@ async def check(bed: Bed, case, pick: int, *, by_session: bool) -> None:
             event(f"met {state}")
         after = await contents(direct)
         gaps = await _rows(direct, "SELECT DISTINCT reason FROM hotrollback.gap")
-        if any(map(_truncated_blindly, finished)):
-            event("truncated under an older snapshot: a gap")
-            assert gaps == [("truncate",)]
+        must = {"truncate"} if any(map(_truncated_blindly, finished)) else set()
+        may = {"deferred_trigger"} if any(map(_took_back_blindly, finished)) else set()
+        found = {reason for (reason,) in gaps}
+        assert must <= found <= must | may
+        if found:
+            event(f"a gap: {', '.join(sorted(found))}")
             report = await bed.undo_everything(direct)
             assert report is None or report["outcome"] == "gaps"
             assert await contents(direct) == after
             return
-        assert gaps == []
 
         await _part(bed, direct, twin, finished, after, pick, by_session=by_session)
         assert await contents(direct) == after
@@ -85,11 +87,25 @@ async def check(bed: Bed, case, pick: int, *, by_session: bool) -> None:
 
 def _truncated_blindly(transaction: Transaction) -> bool:
     """Whether it truncated a table of which its snapshot may not have shown every row."""
-    begun, *steps = lasting(transaction).steps
-    first = str(begun.step.action)
-    older = first.startswith("BEGIN ISOLATION LEVEL") and "READ COMMITTED" not in first
-    truncated = any(done.outcome.startswith("TRUNCATE") for done in steps)
-    return transaction.committed and older and truncated
+    truncated = any(done.outcome.startswith("TRUNCATE") for done in lasting(transaction).steps)
+    return truncated and _older(transaction)
+
+
+def _took_back_blindly(transaction: Transaction) -> bool:
+    """Whether it rolled something back that the server still counts when deferred triggers have run,
+    under a snapshot that cannot show whether the capture triggers stood all the time."""
+    actions = (str(done.step.action) for done in transaction.steps)
+    return _older(transaction) and any(action.startswith("ROLLBACK TO") for action in actions)
+
+
+def _older(transaction: Transaction) -> bool:
+    """Whether it was committed and had a snapshot of its own."""
+    first = str(transaction.steps[0].step.action)
+    return (
+        transaction.committed
+        and first.startswith("BEGIN ISOLATION LEVEL")
+        and "READ COMMITTED" not in first
+    )
 
 
 async def _part(bed, direct, twin, finished, after, pick, *, by_session: bool) -> None:
