@@ -31,7 +31,7 @@ from undo.stages.along import told
 from undo.stages.apply import Planned, apply, plan
 from undo.stages.describe import describe
 from undo.stages.gaps import gaps_of
-from undo.stages.load import match, summarize
+from undo.stages.load import by_index, match, summarize
 from undo.stages.moves import Moves, bring_back, moves_of, take_away
 from undo.stages.record import keep_report, record
 from undo.stages.resolve import Resolved, resolve_all
@@ -173,6 +173,7 @@ async def _attempt(db: Database, request: UndoRequest, progress: Progress, trial
     for name, value in (*_SETTINGS, ("lock_timeout", _LOCK_TIMEOUT)):
         await db.fetchval("SELECT pg_catalog.set_config($1, $2, true)", name, value)
     progress("select", 0, 0)
+    await by_index(db, on=True)
     chosen = await select.resolve(db, request.selection)
     if chosen.redo_of is not None:
         await _not_redone_yet(db, chosen.redo_of)
@@ -183,6 +184,7 @@ async def _attempt(db: Database, request: UndoRequest, progress: Progress, trial
     if matched.rows and not live:
         raise _RolledBack(await _nothing_left(db, report, matched.table))
     gaps = await gaps_of(db, chosen, matched.gone)
+    await by_index(db, on=False)
     if gaps and not request.accept_gaps:
         raise _RolledBack(_stopped_by_gaps(report, gaps))
     report = replace(report, gaps=gaps)

@@ -79,6 +79,12 @@ def gone(moves: Iterable[Move]) -> list[int]:
     return sorted(move.relid for move in moves if move.op == CREATE)
 
 
+async def by_index(db: Database, *, on: bool) -> None:
+    """The server takes a tag or a key for spread over all of the log, where it is in one place: it
+    would read everything."""
+    await db.execute(f"SET LOCAL enable_seqscan = {'off' if on else 'on'}")
+
+
 async def summarize(db: Database) -> None:
     """The newest rows are not in the index yet, and are what an incident is about."""
     await db.execute(_SUMMARIZE)

@@ -8,7 +8,16 @@ from typing import Final
 from undo.database import Database
 from undo.errors import TooBusy
 from undo.stages.chains import chain
-from undo.stages.load import Matched, Partitions, load, match, overtaken, partitions, relations
+from undo.stages.load import (
+    Matched,
+    Partitions,
+    by_index,
+    load,
+    match,
+    overtaken,
+    partitions,
+    relations,
+)
 from undo.stages.rows import Laid, Progress, lay_out, lock
 from undo.stages.select import Chosen
 from undo.tables import Tables, look_up
@@ -30,7 +39,9 @@ async def settle(db: Database, chosen: Chosen, matched: Matched, progress: Progr
     for _ in range(_ATTEMPTS):
         progress("load", 0, matched.rows)
         tables = await look_up(db, await relations(db, matched.table))
+        await by_index(db, on=True)
         loaded = await load(db, chosen, tables, matched)
+        await by_index(db, on=False)
         progress("fold", 0, matched.rows)
         laid = await lay_out(db, tables, parts, await chain(db, tables, parts, loaded.table))
         await lock(db, laid, parts, progress)
