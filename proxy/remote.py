@@ -15,8 +15,9 @@ from proxy.admin.clauses import Clause
 from proxy.admin.command import Command, Permission
 from proxy.admin.commands import COMMANDS
 from proxy.admin.grammar import Call, render
+from proxy.admin.moments import BadInput, instant
 from proxy.admin.table import JSON
-from proxy.admin.values import BadInput, Optional, Presence, instant
+from proxy.admin.values import Optional, Presence
 from proxy.asking import confirmed, require_terminal
 
 SELECTORS: Final = frozenset(clause.field for clause in clauses.SELECTORS)

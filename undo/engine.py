@@ -4,6 +4,7 @@ One transaction, and one path: a preview is the same, rolled back. Undos of a da
 another.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ from undo.stages.moves import Moves, bring_back, moves_of, take_away
 from undo.stages.record import keep_report, record
 from undo.stages.resolve import Resolved, resolve_all
 from undo.stages.rows import Progress
+from undo.stages.rules import rules_of
 from undo.stages.settle import Settled, settle
 
 # A deadlock or a serialization failure.
@@ -86,9 +88,10 @@ def _silence(_stage: str, _done: int, _total: int) -> None:
 
 async def run(db: Database, request: UndoRequest, progress: Progress | None = None) -> Report:
     """Undo what is selected: all of it, or nothing. Raises UndoError."""
-    if request.policy not in POLICIES:
-        raise UnknownPolicy(request.policy, ", ".join(POLICIES))
-    if request.policy == "cascade" and request.selection.undo_id is not None:
+    policies = {request.policy, *(policy for _, policy in request.policies)}
+    for policy in policies - POLICIES.keys():
+        raise UnknownPolicy(policy, ", ".join(POLICIES))
+    if "cascade" in policies and request.selection.undo_id is not None:
         raise UsageError("a redo takes nobody along: undo what is in its way first")
     await _ready(db)
     await summarize(db)
@@ -193,17 +196,17 @@ async def _attempt(db: Database, request: UndoRequest, progress: Progress, trial
     if not live:
         nothing = replace(report, outcome=Outcome.NOTHING)
         raise _RolledBack(nothing.with_message("nothing was recorded that could be undone"))
+    rules = await rules_of(db, request)
     moves = await moves_of(db, chosen, matched, request)
+    _extend(moves.along, trial)
     if not moves.stopped:
         await take_away(db, moves)
-    settled = await settle(db, chosen, matched, progress)
+    settled = await settle(db, chosen, matched, rules, progress)
     if settled.matched.moves != matched.moves:
         raise _Again  # one more table was made meanwhile
-    resolved = await resolve_all(db, settled, request)
+    resolved = await resolve_all(db, settled, rules, trust_log=request.trust_log)
     if resolved.along and not resolved.stopped:
-        more = frozenset(resolved.along) - trial.along
-        if more:
-            raise _Along(more)
+        _extend(resolved.along, trial)
         resolved.stopped = True
     if trial.along:
         report = replace(report, along=await told(db, trial.along))
@@ -211,6 +214,13 @@ async def _attempt(db: Database, request: UndoRequest, progress: Progress, trial
         db, request, chosen.redo_of, moves, settled, resolved, report, progress,
         park_all=trial.park_all,
     )  # fmt: skip
+
+
+def _extend(along: Collection[int], trial: _Trial) -> None:
+    """Begin anew if transactions that are not yet selected are to be taken along."""
+    more = frozenset(along) - trial.along
+    if more:
+        raise _Along(more)
 
 
 async def _carry_out(

@@ -35,6 +35,10 @@ class UnknownRelation(UsageError):
     """no table "{}" is known here"""
 
 
+class UnknownColumn(UsageError):
+    """no column "{}" is known here: name it as table.column"""
+
+
 class UnknownRole(UsageError):
     """no role "{}" is known here"""
 

@@ -90,6 +90,7 @@ class Effect(NamedTuple):
     tail: int  # the last change of all: says under which key the row is now
     later: int | None  # the last unselected change that follows a selected one
     torn: bool  # one of those stands between selected ones, or something unrecorded does
+    broken: bool  # something unrecorded does
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,8 @@ class UndoRequest:
 
     selection: Selection = field(default_factory=Selection)
     policy: str = "abort"
+    policies: tuple[tuple[str, str], ...] = ()  # of single tables
+    ignore: tuple[str, ...] = ()  # table.column: whoever changes it is in nobody's way
     accept_gaps: bool = False
     trust_log: bool = False
     dry_run: bool = False

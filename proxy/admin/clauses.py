@@ -165,9 +165,24 @@ WAIT: Final = _clause(
 ON_CONFLICT: Final = _clause(
     "ON CONFLICT",
     "policy",
-    values.word_of(*POLICIES),
+    values.POLICY,
     "policy",
     f"what to do about rows that others changed since: {', '.join(POLICIES)} (default: abort)",
+)
+ON_CONFLICT_OF: Final = _clause(
+    "ON CONFLICT OF",
+    "policies",
+    values.TABLE_POLICIES,
+    "'t=policy'",
+    "of single tables another one",
+)
+IGNORE: Final = _clause(
+    "IGNORE",
+    "ignore",
+    values.COLUMNS,
+    "t.column",
+    "columns that change by themselves (updated_at, a version): whoever changed them is in nobody's"
+    " way, and in rows that are there they stay as they are",
 )
 ACCEPT_GAPS: Final = _clause(
     "ACCEPT GAPS", "accept_gaps", values.PRESENCE, "", "go on although some writes are not recorded"

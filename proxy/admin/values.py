@@ -4,18 +4,17 @@ For every kind: what `text` reads, `render` writes so that `read` gives the same
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta, tzinfo
 from difflib import get_close_matches
 from typing import Any, Final, Protocol
 
+from proxy.admin import moments
+from proxy.admin.moments import TIMES, BadInput, Moment
 from undo import filters
 from undo.errors import BadFilter
+from undo.policies import POLICIES
 from undo.tokens import Is, Token, literal, name
-
-# A time of day stands for the latest moment that had it.
-Moment = datetime | time
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +22,6 @@ class Point:
     """A restore point, where a moment is wanted."""
 
     name: str
-
-
-class BadInput(Exception):
-    """A value that cannot be meant; the text says what would be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,57 +299,17 @@ def _conditions(text: str) -> Any:
         raise BadInput(str(error)) from error
 
 
-_TIMES: Final = "'2026-01-31 09:10', with seconds and a zone ('+02', 'Z') if need be, or '09:10'"
-
-
-def _moment(text: str) -> Moment:
-    text = text.strip()
-    zoned = re.sub(r"([+-][0-9]{2})$", r"\1:00", text) if ":" in text else text
-    try:
-        if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?", text):
-            return time.fromisoformat(text.zfill(len(text) + (text.index(":") == 1)))
-        return datetime.fromisoformat(zoned)
-    except ValueError as error:
-        raise BadInput(f"{text!r} is not a time: write {_TIMES}") from error
-
-
 def _when(text: str) -> Moment | Point:
     words = text.split(maxsplit=2)
     if len(words) == 3 and [word.lower() for word in words[:2]] == ["restore", "point"]:
         return Point(words[2])
-    return _moment(text)
+    return moments.read(text)
 
 
 def _render_when(when: Moment | Point) -> str:
     if isinstance(when, Point):
         return f"RESTORE POINT {literal(when.name)}"
     return literal(when.isoformat())
-
-
-def instant(moment: Moment, zone: tzinfo | None, now: datetime) -> datetime:
-    """In UTC. A moment without a zone is of `zone`; None is this machine's."""
-    if isinstance(moment, time):
-        local = now.astimezone(zone)
-        found = datetime.combine(local.date(), moment)
-        if found > local.replace(tzinfo=None):
-            found -= timedelta(days=1)
-        moment = found
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zone) if zone else moment.astimezone()
-    return moment.astimezone(UTC)
-
-
-def window(
-    values: Mapping[str, Any], zone: tzinfo, now: datetime, tell: Callable[[str], None]
-) -> dict[str, datetime]:
-    """FROM and TO as instants; those that brought no zone are echoed."""
-    found = {}
-    for end in ("since", "until"):
-        if end in values:
-            found[end] = instant(values[end], zone, now)
-            if values[end].tzinfo is None:
-                tell(f"{'FROM' if end == 'since' else 'TO'} {found[end]:%Y-%m-%d %H:%M:%S} UTC")
-    return found
 
 
 def word_of(*words: str) -> Value:
@@ -366,6 +321,13 @@ def word_of(*words: str) -> Value:
         raise BadInput(f'"{given}" is none of {", ".join(words)}{meant}')
 
     return Value("one of " + ", ".join(words), text, str, words)
+
+
+def _table_policy(text: str) -> tuple[str, str]:
+    table, sign, policy = text.rpartition("=")
+    if not (sign and table.strip()):
+        raise BadInput(f"{text!r} is not a table and its policy: write orders=merge")
+    return table.strip(), POLICY.text(policy.strip())
 
 
 def _undo_id(text: str) -> int | None:
@@ -383,11 +345,16 @@ NUMBERS: Final = Several("a whole number", _positive, _join(str))
 TEXTS: Final = Several("a text ('...')", _some_text, _join(literal))
 SIGNED: Final = Signed("a whole number", _signed, _join(str))
 TABLES: Final = Relations("a table", _some_text, _join(literal))
-TIME: Final = Value(f"a time ({_TIMES})", _moment, lambda moment: literal(moment.isoformat()))
+TIME: Final = Value(f"a time ({TIMES})", moments.read, lambda moment: literal(moment.isoformat()))
 KEY: Final = KeyOf("a value of the key", _key, _render_key)
 TABLE: Final = Relation("a table", _some_text, literal)
-WHEN: Final = When(f"a time ({_TIMES}) or RESTORE POINT 'name'", _when, _render_when)
+WHEN: Final = When(f"a time ({TIMES}) or RESTORE POINT 'name'", _when, _render_when)
 WAIT: Final = Optional("a time to wait ('30s')", _duration, _render_duration)
+COLUMNS: Final = Relations("a column (table.column)", _some_text, _join(literal))
+POLICY: Final = word_of(*POLICIES)
+TABLE_POLICIES: Final = Several(
+    "a text such as 'orders=merge'", _table_policy, _join(lambda one: literal("=".join(one)))
+)
 WHERE: Final = Conditions("conditions", _conditions, filters.render)
 UNDO_ID: Final = Value(
     "the number of an undo, or LAST", _undo_id, lambda number: str(number or "LAST")

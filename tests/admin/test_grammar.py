@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.admin import values
+from proxy.admin import moments, values
 from proxy.admin.clauses import Clause
 from proxy.admin.command import Permission
 from proxy.admin.commands import COMMANDS
@@ -206,7 +206,7 @@ def test_to_a_time_and_to_a_restore_point() -> None:
         ),
     ],
 )
-def test_times(text: str, moment: values.Moment) -> None:
+def test_times(text: str, moment: moments.Moment) -> None:
     assert only(f"SHOW GAPS FROM '{text}'") == {"since": moment}
 
 
@@ -215,15 +215,15 @@ NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 
 def test_a_time_of_day_is_the_latest_such_moment() -> None:
     zone = timezone(timedelta(hours=2))  # there it is 14:00
-    assert values.instant(time(13, 0), zone, NOON) == datetime(2026, 6, 1, 11, 0, tzinfo=UTC)
-    assert values.instant(time(15, 0), zone, NOON) == datetime(2026, 5, 31, 13, 0, tzinfo=UTC)
+    assert moments.instant(time(13, 0), zone, NOON) == datetime(2026, 6, 1, 11, 0, tzinfo=UTC)
+    assert moments.instant(time(15, 0), zone, NOON) == datetime(2026, 5, 31, 13, 0, tzinfo=UTC)
 
 
 def test_a_bare_time_is_of_the_zone_that_asks() -> None:
     zone = timezone(timedelta(hours=-5))
     bare = datetime(2026, 6, 1, 12, 0)  # noqa: DTZ001
-    assert values.instant(bare, zone, NOON) == datetime(2026, 6, 1, 17, 0, tzinfo=UTC)
-    assert values.instant(NOON, zone, NOON) == NOON
+    assert moments.instant(bare, zone, NOON) == datetime(2026, 6, 1, 17, 0, tzinfo=UTC)
+    assert moments.instant(NOON, zone, NOON) == NOON
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,32 @@ from undo.stages.load import DEAD
 from undo.stages.rows import Laid
 from undo.tables import ForeignKey, Tables
 
-# Who wrote the version of a row that is there now, and has not been taken back.
+# Who wrote the version of a row that would be there, and has not been taken back: the one that is
+# there now, or, of a row that the undo itself sets back, the one that it is set back to.
 _WRITER: Final = f"""
-SELECT w.n, c.xid
-  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int4[]),
-                  pg_catalog.unnest($2::pg_catalog.oid[]),
-                  pg_catalog.unnest($3::pg_catalog.tid[])) AS w(n, relid, tid)
- CROSS JOIN LATERAL (
-       SELECT c.xid, {DEAD} AS dead FROM hotrollback.change c
-        WHERE COALESCE(c.new_relid, c.relid) = w.relid AND c.new_tid = w.tid
-        ORDER BY c.lsn DESC LIMIT 1) AS c
- WHERE NOT c.dead
+WITH places AS (
+    SELECT w.k, w.n, w.relid, w.tid
+      FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int4[]),
+                      pg_catalog.unnest($2::pg_catalog.oid[]),
+                      pg_catalog.unnest($3::pg_catalog.tid[]))
+           WITH ORDINALITY AS w(n, relid, tid, k)
+), versions AS (
+    SELECT p.k, p.n, f.lsn,
+           COALESCE(f.relid, p.relid) AS relid, COALESCE(f.old_tid, p.tid) AS tid
+      FROM places p
+      LEFT JOIN {{effects}} e ON e.tail_relid = p.relid AND e.tail_tid = p.tid AND e.active
+      LEFT JOIN (SELECT DISTINCT ON (c.n) c.n, c.relid, c.old_tid, c.lsn FROM {{changes}} c
+                  WHERE c.selected ORDER BY c.n, c.i) f ON f.n = e.n
+), writers AS (
+    SELECT DISTINCT ON (v.k) v.n, c.xid, {DEAD} AS dead
+      FROM versions v
+      JOIN hotrollback.change c
+        ON COALESCE(c.new_relid, c.relid) = v.relid AND c.new_tid = v.tid
+       AND (v.lsn IS NULL OR c.lsn < v.lsn)
+     ORDER BY v.k, c.lsn DESC
+)
+SELECT w.n, w.xid FROM writers w WHERE NOT w.dead
 """
-
 
 # Who deleted a row that a row of the undo refers to, or gave it another key.
 _ORPHANED: Final = """
@@ -51,8 +64,9 @@ async def in_the_way(
     )
     found = [(changes[i], xid) for i, xid in rows]
     places = [(o.n, *place) for o in obstacles if o.by is None for place in o.rows]
+    writer = _WRITER.format(effects=laid.table, changes=laid.changes)
     columns = [list(column) for column in zip(*places, strict=True)] or [[], [], []]
-    found += [(n, xid) for n, xid in await db.fetch(_WRITER, *columns)]
+    found += [(n, xid) for n, xid in await db.fetch(writer, *columns)]
     for key in {o.parent for o in obstacles if o.parent is not None}:
         found += await _orphaned(db, tables, laid, key, [o.n for o in obstacles if o.parent == key])
     return found

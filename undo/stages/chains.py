@@ -95,7 +95,8 @@ CREATE TEMPORARY TABLE {effects} (
     last_part pg_catalog.oid, last_place pg_catalog.tid,
     tail_part pg_catalog.oid, tail_place pg_catalog.tid,
     tail_relid pg_catalog.oid, tail_tid pg_catalog.tid,
-    later pg_catalog.int4, torn pg_catalog.bool, moved_on pg_catalog.bool,
+    later pg_catalog.int4, torn pg_catalog.bool, broken pg_catalog.bool DEFAULT false,
+    moved_on pg_catalog.bool,
     active pg_catalog.bool, mover pg_catalog.bool DEFAULT false,
     dropped pg_catalog.bool DEFAULT false
 ) ON COMMIT DROP
@@ -124,22 +125,25 @@ WITH spans AS (
      GROUP BY c.n HAVING pg_catalog.bool_or(c.selected)
 )
 SELECT s.n, s.first, s.last, s.tail, CASE WHEN s.other > s.first THEN s.other END AS later,
-       b.n IS NOT NULL AS torn
+       b.n IS NOT NULL AS torn, false AS broken
   FROM spans s
   LEFT JOIN (SELECT DISTINCT o.n FROM spans x JOIN {chained} o ON o.n = x.n
               WHERE NOT o.selected AND NOT o.dead AND o.i > x.first AND o.i < x.last) b ON b.n = s.n
 """
 _FOLDED: Final = """
-SELECT s.first AS n, s.first, s.last, s.tail, s.later, s.torn
+SELECT s.first AS n, s.first, s.last, s.tail, s.later, s.torn, s.broken
   FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int4[]),
                   pg_catalog.unnest($2::pg_catalog.int4[]),
                   pg_catalog.unnest($3::pg_catalog.int4[]),
                   pg_catalog.unnest($4::pg_catalog.int4[]),
-                  pg_catalog.unnest($5::pg_catalog.bool[])) AS s(first, last, tail, later, torn)
+                  pg_catalog.unnest($5::pg_catalog.bool[]),
+                  pg_catalog.unnest($6::pg_catalog.bool[]))
+       AS s(first, last, tail, later, torn, broken)
 """
 _SEVERAL: Final = """
 INSERT INTO {effects} (n, root, op, first_part, first_place, first_relid, last_part, last_place,
-                       tail_part, tail_place, tail_relid, tail_tid, later, torn, moved_on, active)
+                       tail_part, tail_place, tail_relid, tail_tid, later, torn, broken, moved_on,
+                       active)
 SELECT e.*, e.root IS NOT NULL AND e.op <> ''
   FROM (
     SELECT s.n, t.new_root AS root,
@@ -149,7 +153,7 @@ SELECT e.*, e.root IS NOT NULL AND e.op <> ''
            f.part AS first_part, f.place AS first_place, f.relid AS first_relid,
            l.part AS last_part, l.place AS last_place, t.part AS tail_part, t.place AS tail_place,
            t.new_relid AS tail_relid, CASE WHEN t.op <> 'D' THEN t.new_tid END AS tail_tid,
-           s.later, s.torn, t.i <> l.i AS moved_on
+           s.later, s.torn, s.broken, t.i <> l.i AS moved_on
       FROM ({spans}) s
       JOIN {chained} f ON f.i = s.first
       JOIN {chained} l ON l.i = s.last
@@ -220,6 +224,7 @@ async def _odd(db: Database, tables: Tables, parts: Partitions, to: Chained, odd
         [numbers[effect.tail] for effect in effects],
         [None if effect.later is None else numbers[effect.later] for effect in effects],
         [effect.torn for effect in effects],
+        [effect.broken for effect in effects],
     )
 
 

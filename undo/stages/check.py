@@ -8,7 +8,6 @@ from typing import Final
 from undo.database import Database
 from undo.log import DELETE, INSERT, UPDATE
 from undo.model import Kind, Tid
-from undo.request import UndoRequest
 from undo.stages.rows import Laid, Rows
 from undo.tables import ForeignKey
 
@@ -26,10 +25,10 @@ class Obstacle:
     parent: ForeignKey | None = None  # that is not held
 
 
-async def row_obstacles(db: Database, laid: Laid, request: UndoRequest) -> list[Obstacle]:
+async def row_obstacles(db: Database, laid: Laid, *, trust_log: bool) -> list[Obstacle]:
     """What a look at the rows themselves says. An effect has at most one."""
     found = await _gone(db, laid)
-    if not request.trust_log:
+    if not trust_log:
         found += await _denied(db, laid)
     aside = {obstacle.n for obstacle in found}
     for rows in laid.rows.values():

@@ -243,7 +243,7 @@ def _effect(changes: Sequence[Change], row: _Row) -> Effect | None:
         (only,) = members
         if not changes[only].selected:
             return None
-        return Effect((only,), (only,), only, only, only, None, torn=False)
+        return Effect((only,), (only,), only, only, only, None, torn=False, broken=False)
     chosen = [i for i in members if changes[i].selected]
     if not chosen:
         return None
@@ -255,6 +255,7 @@ def _effect(changes: Sequence[Change], row: _Row) -> Effect | None:
     if changes[tail].dead and changes[tail].op == "D" and changes[last].op != "D":
         # Deleted by an undo and, if it is there, inserted by the redo as a row of no known place.
         tail = last
+    broken = any(i in between and i != first for i in row.broken or ())
     return Effect(
         members=tuple(members),
         changes=tuple(chosen),
@@ -262,6 +263,6 @@ def _effect(changes: Sequence[Change], row: _Row) -> Effect | None:
         last=last,
         tail=tail,
         later=others[-1] if others else None,
-        torn=any(i in between for i in others)
-        or any(i in between and i != first for i in row.broken or ()),
+        torn=broken or any(i in between for i in others),
+        broken=broken,
     )

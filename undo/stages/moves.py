@@ -24,6 +24,7 @@ class Moves:
     conflicts: list[Conflict] = field(default_factory=list)
     stopped: bool = False
     left: frozenset[int] = frozenset()  # tables that stay, as the policy says
+    along: set[int] = field(default_factory=set)  # transactions that are to be taken back, too
     names: dict[int, str] = field(default_factory=dict)
 
     def reports(self) -> tuple[TableReport, ...]:
@@ -182,9 +183,15 @@ def _conflict(name: str, kind: Kind, detail: str, by: Any = None) -> Conflict:
 def _decide(
     moves: Moves, goes: list[Move], change: Move, found: list[Conflict], request: UndoRequest
 ) -> None:
-    resolutions = {POLICIES[request.policy](Kind(conflict.kind)) for conflict in found}
+    resolutions = set()
+    for conflict in found:
+        resolution = POLICIES[request.policy](Kind(conflict.kind))
+        if resolution is Resolution.TAKE_ALONG and conflict.xid is not None:
+            moves.along.add(conflict.xid)
+        resolutions.add(resolution)
     moves.conflicts += found
-    if Resolution.STOP in resolutions:
+    # A whole table is not taken apart by columns.
+    if resolutions - {Resolution.DROP, Resolution.OVERWRITE}:
         moves.stopped = True
     elif Resolution.DROP in resolutions:
         moves.left |= {change.relid}

@@ -10,12 +10,12 @@ from undo.image import image
 from undo.log import UPDATE
 from undo.model import Kind, Resolution
 from undo.policies import POLICIES
-from undo.request import UndoRequest
 from undo.stages.along import in_the_way
 from undo.stages.check import Obstacle, row_obstacles
 from undo.stages.constraints import constraint_findings
 from undo.stages.merge import merge
 from undo.stages.rows import Laid, drop, heaps_of, set_aside_unchanged
+from undo.stages.rules import Rules
 from undo.stages.settle import Settled
 
 
@@ -27,18 +27,19 @@ class Resolved:
     stopped: bool = False
 
 
-async def resolve_all(db: Database, settled: Settled, request: UndoRequest) -> Resolved:
+async def resolve_all(db: Database, settled: Settled, rules: Rules, *, trust_log: bool) -> Resolved:
     laid = settled.laid
     resolved = Resolved()
     for rows in laid.rows.values():
         await set_aside_unchanged(db, laid, rows)
-    await _decide(db, settled, request, resolved, await row_obstacles(db, laid, request))
+    found = await row_obstacles(db, laid, trust_log=trust_log)
+    await _decide(db, settled, rules, resolved, found)
     while True:
         findings = await constraint_findings(db, settled.tables, laid)
         resolved.colliding = findings.colliding
         if not findings.obstacles:
             return resolved
-        moved_on = await _decide(db, settled, request, resolved, findings.obstacles)
+        moved_on = await _decide(db, settled, rules, resolved, findings.obstacles)
         if resolved.stopped or not moved_on:
             return resolved
 
@@ -46,15 +47,17 @@ async def resolve_all(db: Database, settled: Settled, request: UndoRequest) -> R
 async def _decide(
     db: Database,
     settled: Settled,
-    request: UndoRequest,
+    rules: Rules,
     resolved: Resolved,
     obstacles: list[Obstacle],
 ) -> bool:
     """Whether the rows, or what is to be made of them, are others than before."""
     by: dict[Resolution, list[Obstacle]] = {resolution: [] for resolution in Resolution}
-    for obstacle in obstacles:
-        by[POLICIES[request.policy](obstacle.kind)].append(obstacle)
     laid = settled.laid
+    roots = await _roots(db, laid, [o.n for o in obstacles])
+    for obstacle in obstacles:
+        policy = rules.policy_of(roots[obstacle.n])
+        by[POLICIES[policy](obstacle.kind)].append(obstacle)
     merged = await _merge(db, settled, resolved, by[Resolution.MERGE])
     along = await _take_along(db, settled, resolved, by[Resolution.TAKE_ALONG])
     resolved.stopped |= bool(by[Resolution.STOP])
@@ -63,6 +66,15 @@ async def _decide(
     for obstacle in by[Resolution.OVERWRITE]:
         await _overwrite(db, laid, obstacle)
     return bool(merged or along or dropped or by[Resolution.OVERWRITE])
+
+
+async def _roots(db: Database, laid: Laid, numbers: Collection[int]) -> dict[int, int | None]:
+    rows = await db.fetch(
+        f"SELECT e.n, e.root::pg_catalog.int8 FROM {laid.table} e"
+        f" WHERE e.n = ANY ($1::pg_catalog.int4[])",
+        sorted(numbers),
+    )
+    return dict(rows)
 
 
 async def _merge(

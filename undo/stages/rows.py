@@ -13,6 +13,7 @@ from undo.database import Database
 from undo.image import Column, compared, image, quote_ident, quote_literal, read_back, same
 from undo.stages.chains import Chained
 from undo.stages.load import Partitions, serial
+from undo.stages.rules import Rules
 from undo.tables import Family, Tables, equal
 
 Progress = Callable[[str, int, int], None]
@@ -27,6 +28,7 @@ class Rows:
     columns: tuple[Column, ...]  # those that all images have: what is compared and written
     lost: tuple[str, ...]  # columns that images have and the table no longer has
     uneven: bool  # images do not all have the same columns
+    ignored: frozenset[str]  # columns that nobody's change of is in the way, and that stay
     effects: str
     want: str = ""
     ours: str = ""
@@ -58,7 +60,9 @@ class Laid:
     rows: dict[int, Rows] = field(default_factory=dict)  # by root
 
 
-async def lay_out(db: Database, tables: Tables, parts: Partitions, chained: Chained) -> Laid:
+async def lay_out(
+    db: Database, tables: Tables, parts: Partitions, chained: Chained, rules: Rules
+) -> Laid:
     laid = Laid(chained.changes, chained.effects)
     roots = await db.fetch(
         f"SELECT DISTINCT e.root::pg_catalog.int8 FROM {laid.table} e WHERE e.active ORDER BY 1"
@@ -67,7 +71,10 @@ async def lay_out(db: Database, tables: Tables, parts: Partitions, chained: Chai
         f"SELECT pg_catalog.min(c.xid) FROM {laid.changes} c WHERE c.selected"
     )
     for (root,) in roots:
-        rows = await _shape(db, tables.families[root], laid.table, parts, oldest or 0)
+        ignored = rules.ignored.get(root, frozenset())
+        rows = await _shape(db, tables.families[root], laid.table, parts, oldest or 0, ignored)
+        if ignored:
+            await _overlook(db, laid, rows, parts)
         await _typed(db, rows, parts)
         laid.rows[root] = rows
     return laid
@@ -82,7 +89,12 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
 
 
 async def _shape(
-    db: Database, family: Family, effects: str, parts: Partitions, oldest: int
+    db: Database,
+    family: Family,
+    effects: str,
+    parts: Partitions,
+    oldest: int,
+    ignored: frozenset[str],
 ) -> Rows:
     """Which columns the images have. Only where the table was altered since may they not be its
     columns now, so that only then all images are looked at."""
@@ -91,7 +103,7 @@ async def _shape(
     while n in names:
         n += "_"
     if not await db.fetchval(_ALTERED, family.root, oldest):
-        return Rows(family, n, family.columns, (), uneven=False, effects=effects)
+        return Rows(family, n, family.columns, (), False, ignored, effects)  # noqa: FBT003
     shapes: list[frozenset[str]] = []
     for part, side, image_column in (
         ("first", "first_place", "before"),
@@ -116,8 +128,42 @@ async def _shape(
         tuple(c for c in family.columns if c.name in everywhere or c.name in virtual),
         tuple(sorted(anywhere - names)),
         uneven=any((anywhere - shape) & names - virtual for shape in shapes),
+        ignored=ignored,
         effects=effects,
     )
+
+
+async def _overlook(db: Database, laid: Laid, rows: Rows, parts: Partitions) -> None:
+    """Later changes of ignored columns alone are in nobody's way."""
+    queries = [
+        f"SELECT c.n, c.op = 'U' AND {same(rows.columns, 'b', 'a', ignored=rows.ignored)} AS alike"
+        f"  FROM {laid.changes} c JOIN {laid.table} e ON e.n = c.n AND e.root = {rows.family.root}"
+        f"  JOIN (SELECT s.n, pg_catalog.min(s.i) AS first FROM {laid.changes} s WHERE s.selected"
+        f"         GROUP BY s.n) f ON f.n = c.n AND f.first < c.i"
+        f"  JOIN {source} l ON l.ctid = c.place"
+        f" CROSS JOIN LATERAL {read_back(rows.columns, 'l.before')} b"
+        f" CROSS JOIN LATERAL {read_back(rows.columns, 'l.after')} a"
+        f" WHERE c.part = {oid} AND NOT c.selected AND NOT c.dead AND e.later IS NOT NULL"
+        for oid, source in parts.items()
+    ]
+    await db.execute(
+        f"UPDATE {laid.table} e SET later = NULL, torn = e.broken"
+        f"  FROM (SELECT q.n FROM ({' UNION ALL '.join(queries)}) q GROUP BY q.n"
+        f"        HAVING pg_catalog.bool_and(q.alike)) o WHERE o.n = e.n"
+    )
+
+
+async def _keep(db: Database, rows: Rows) -> None:
+    """Of rows that are there, ignored columns stay as they are now."""
+    kept = [c.name for c in rows.columns if c.name in rows.ignored and c.written]
+    if not kept:
+        return
+    given = ", ".join(f"{quote_ident(name)} = t.{quote_ident(name)}" for name in kept)
+    for images in (rows.want, rows.ours):
+        await db.execute(
+            f"UPDATE {images} x SET {given} FROM {rows.now} m, {rows.family.source} t"
+            f" WHERE m.n = x.{rows.n} AND t.tableoid = m.relid AND t.ctid = m.tid"
+        )
 
 
 async def _typed(db: Database, rows: Rows, parts: Partitions) -> None:
@@ -167,6 +213,8 @@ async def lock(db: Database, laid: Laid, parts: Partitions, progress: Progress) 
         else:
             await _lock_by_place(db, rows, places)
         await db.execute(f"ANALYZE {rows.now}")
+        if rows.ignored:
+            await _keep(db, rows)
 
 
 async def _places(db: Database, rows: Rows, parts: Partitions) -> str:
@@ -202,7 +250,8 @@ async def _places(db: Database, rows: Rows, parts: Partitions) -> str:
 def _found(rows: Rows) -> str:
     """The select list of what is put into `now`: t is the row, o what the selection left."""
     picture = image(rows.family.columns, "t", safe_settings=True)
-    return f"t.tableoid, t.ctid, {picture}, {same(rows.columns, 't', 'o')}"
+    fits = same(rows.columns, "t", "o", ignored=rows.ignored)
+    return f"t.tableoid, t.ctid, {picture}, {fits}"
 
 
 async def _lock_by_key(db: Database, rows: Rows, places: str) -> None:

@@ -19,6 +19,7 @@ from undo.stages.load import (
     relations,
 )
 from undo.stages.rows import Laid, Progress, lay_out, lock
+from undo.stages.rules import Rules
 from undo.stages.select import Chosen
 from undo.tables import Tables, look_up
 
@@ -33,7 +34,9 @@ class Settled:
     laid: Laid
 
 
-async def settle(db: Database, chosen: Chosen, matched: Matched, progress: Progress) -> Settled:
+async def settle(
+    db: Database, chosen: Chosen, matched: Matched, rules: Rules, progress: Progress
+) -> Settled:
     """The effects of the selection, their rows locked; `matched` to begin with. Raises TooBusy."""
     parts = await partitions(db)
     for _ in range(_ATTEMPTS):
@@ -43,7 +46,8 @@ async def settle(db: Database, chosen: Chosen, matched: Matched, progress: Progr
         loaded = await load(db, chosen, tables, matched)
         await by_index(db, on=False)
         progress("fold", 0, matched.rows)
-        laid = await lay_out(db, tables, parts, await chain(db, tables, parts, loaded.table))
+        chained = await chain(db, tables, parts, loaded.table)
+        laid = await lay_out(db, tables, parts, chained, rules)
         await lock(db, laid, parts, progress)
         if not await overtaken(db, chosen, loaded):
             return Settled(tables, parts, matched, laid)

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from proxy.admin import clauses
 from proxy.admin.command import Asked, Command, Permission, Rows, Shaped
+from proxy.admin.moments import instant
 from proxy.admin.table import INT, JSON, TEXT, TIME, Column
-from proxy.admin.values import Point, instant
+from proxy.admin.values import Point
 from undo.past.history import history as history_of
 from undo.past.rows import as_of
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from proxy.admin import clauses
 from proxy.admin.command import Asked, Command, Permission, Rows
+from proxy.admin.moments import window
 from proxy.admin.table import BOOL, INT, JSON, TEXT, TIME, Column
-from proxy.admin.values import window
 from undo import listing
 from undo.capture_state import capture_state
 from undo.errors import NotInstalled

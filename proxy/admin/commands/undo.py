@@ -11,8 +11,8 @@ from typing import Any, Final
 from proxy.admin import clauses
 from proxy.admin.command import Asked, Command, Permission, Rows
 from proxy.admin.commands.fence import fence_of
+from proxy.admin.moments import window
 from proxy.admin.table import INT, JSON, TEXT, TIME, Column
-from proxy.admin.values import window
 from undo import engine, fences
 from undo.errors import NothingToFence, StillOpen, UsageError
 from undo.model import Along, Conflict, Outcome
@@ -34,6 +34,8 @@ async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
     request = UndoRequest(
         selection=Selection(**given),
         policy=values.get("policy", "abort"),
+        policies=values.get("policies", ()),
+        ignore=values.get("ignore", ()),
         accept_gaps=values.get("accept_gaps", False),
         trust_log=values.get("trust_log", False),
         dry_run=values.get("dry_run", False),
@@ -203,6 +205,8 @@ COMMANDS: Final = (
             *clauses.EXCEPTIONS,
             clauses.WAIT,
             clauses.ON_CONFLICT,
+            clauses.ON_CONFLICT_OF,
+            clauses.IGNORE,
             clauses.ACCEPT_GAPS,
             clauses.TRUST_LOG,
             clauses.FENCE,
