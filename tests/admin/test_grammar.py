@@ -12,6 +12,7 @@ from proxy.admin.command import Permission
 from proxy.admin.commands import COMMANDS
 from proxy.admin.grammar import Call, GrammarError, parse, render
 from undo.filters import Condition
+from undo.policies import POLICIES
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
 NUMBERS = st.integers(1, 10**18 - 1)
@@ -38,6 +39,11 @@ VALUES = {
     values.NUMBERS: st.lists(NUMBERS, min_size=1).map(tuple),
     values.TEXTS: SEVERAL_TEXTS,
     values.TABLES: SEVERAL_TEXTS,
+    values.COLUMNS: SEVERAL_TEXTS,
+    values.TABLE_POLICIES: st.lists(
+        st.tuples(TEXTS.filter(lambda text: text == text.strip()), st.sampled_from([*POLICIES])),
+        min_size=1,
+    ).map(tuple),
     values.SIGNED: st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1).map(tuple),
     values.KEY: st.lists(st.tuples(TEXTS | st.just(""), TEXTS), min_size=1).map(tuple),
     values.TABLE: TEXTS,
