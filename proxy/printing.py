@@ -4,12 +4,15 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, Final, Literal
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from undo.model import ColumnDiff, Lock, RowDiff, Trigger, Untouched
 
 # Columns that stand in one line, cut off where there is no room for them.
 _CUT: Final = frozenset({"statement", "before", "after"})
@@ -99,12 +102,26 @@ def report(found: Mapping[str, Any], *, redo: bool) -> None:
     for each in found["tables"]:
         if each["moved"]:
             say(screen, f"{each['relation']} was {each['moved']}, the whole table")
+    _differences(screen, found["diff"])
     _list(screen, "conflict", found["conflicts"], _conflict)
     _list(screen, "open transaction", found["open"], _open)
     _list(screen, "gap", found["gaps"], _gap)
+    _list(screen, "thing", found["untouched"], lambda each: Untouched(**each), "not touched")
     if found["outcome"] == "preview":
+        _list(screen, "trigger", found["triggers"], lambda each: Trigger(**each))
+        _list(screen, "lock", found["locks"], lambda each: Lock(**each))
+        say(screen, f"It took {found['seconds']} s, and was rolled back.")
         for statement in found["statements"]:
             say(screen, statement)
+
+
+def _differences(screen: Console, found: Sequence[Any]) -> None:
+    for relation, rows in groupby(found, lambda row: row["relation"]):
+        _list(screen, "row", list(rows), _difference, f"of {relation}")
+
+
+def _difference(found: Mapping[str, Any]) -> RowDiff:
+    return RowDiff(**{**found, "columns": tuple(ColumnDiff(**c) for c in found["columns"])})
 
 
 _STYLES: Final = {"done": "bold green", "conflicts": "bold red", "gaps": "bold red"}
@@ -131,9 +148,9 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _list(screen: Console, noun: str, found: Sequence[Any], line_of: Any) -> None:
+def _list(screen: Console, noun: str, found: Sequence[Any], line_of: Any, which: str = "") -> None:
     if found:
-        say(screen, f"{_counted(len(found), noun)}:")
+        say(screen, f"{_counted(len(found), noun)}{f' {which}' if which else ''}:")
     for each in found[:_MOST]:
         say(screen, f"  {line_of(each)}")
     if len(found) > _MOST:

@@ -5,7 +5,8 @@ another.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any, Final
 
 from undo.database import Database, sqlstate
@@ -20,7 +21,6 @@ from undo.errors import (
     UsageError,
 )
 from undo.image import PINNED_SETTINGS
-from undo.inverse import readable
 from undo.log import LOCK_UNDO
 from undo.model import Gap, Outcome
 from undo.origin import check_origin
@@ -31,14 +31,17 @@ from undo.stages import select
 from undo.stages.along import told
 from undo.stages.apply import Planned, apply, plan
 from undo.stages.describe import describe
+from undo.stages.diff import differences
 from undo.stages.gaps import gaps_of
 from undo.stages.load import by_index, match, summarize
 from undo.stages.moves import Moves, bring_back, moves_of, take_away
+from undo.stages.preview import preview
 from undo.stages.record import keep_report, record
 from undo.stages.resolve import Resolved, resolve_all
 from undo.stages.rows import Progress
 from undo.stages.rules import rules_of
 from undo.stages.settle import Settled, settle
+from undo.stages.untouched import untouched
 
 # A deadlock or a serialization failure.
 _RETRIED: Final = frozenset({"40P01", "40001"})
@@ -48,7 +51,6 @@ _COLLISIONS: Final = frozenset({"23505", "23P01"})
 _ATTEMPTS: Final = 3
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _LOCK_TIMEOUT: Final = "30s"
-_READABLE_ROWS: Final = 100  # per table, in a preview
 
 _SETTINGS: Final = (
     *PINNED_SETTINGS,
@@ -120,6 +122,7 @@ class _Trial:
     number: int = 1
     park_all: bool = False
     along: frozenset[int] = frozenset()
+    begun: float = field(default_factory=monotonic)
 
     def next(self) -> "_Trial":
         if self.number == _ATTEMPTS:
@@ -211,9 +214,8 @@ async def _attempt(db: Database, request: UndoRequest, progress: Progress, trial
     if trial.along:
         report = replace(report, along=await told(db, trial.along))
     return await _carry_out(
-        db, request, chosen.redo_of, moves, settled, resolved, report, progress,
-        park_all=trial.park_all,
-    )  # fmt: skip
+        db, request, chosen.redo_of, moves, settled, resolved, report, progress, trial
+    )
 
 
 def _extend(along: Collection[int], trial: _Trial) -> None:
@@ -232,8 +234,7 @@ async def _carry_out(
     resolved: Resolved,
     report: Report,
     progress: Progress,
-    *,
-    park_all: bool,
+    trial: _Trial,
 ) -> Report:
     laid = settled.laid
     conflicts = await describe(db, settled.tables, settled.parts, laid, resolved.obstacles)
@@ -244,23 +245,29 @@ async def _carry_out(
     )
     if moves.stopped or resolved.stopped:
         raise _RolledBack(_stopped_by_conflicts(report))
-    planned, sequence = await plan(db, settled.tables, laid, resolved.colliding, park_all=park_all)
-    if request.dry_run:
-        statements = await _statements(db, settled)
-        report = replace(report, statements=(*moves.statements(), *statements))
+    planned, sequence = await plan(
+        db, settled.tables, laid, resolved.colliding, park_all=trial.park_all
+    )
     await apply(db, settled.tables, laid, planned, sequence, progress)
     await bring_back(db, moves)
     progress("record", 0, 0)
     tables = await _tables(db, settled, planned)
-    report = replace(report, tables=(*moves.reports(), *tables))
+    report = replace(
+        report,
+        tables=(*moves.reports(), *tables),
+        untouched=await untouched(db, settled),
+        seconds=round(monotonic() - trial.begun, 3),
+    )
     done, args = _done(settled, moves)
     if moves.back or await db.fetchval(f"SELECT EXISTS ({done})", *args):
         undo_id, xid = await record(db, request, redo_of, done, *args)
         report = replace(report, undo_id=undo_id, xid=xid)
         await keep_report(db, undo_id, report.as_dict())
+    if request.diff:
+        report = replace(report, diff=await differences(db, settled.laid))
     if request.dry_run:
-        preview = replace(report, outcome=Outcome.PREVIEW, undo_id=None, xid=None)
-        raise _RolledBack(preview)
+        report = replace(report, outcome=Outcome.PREVIEW, undo_id=None, xid=None)
+        raise _RolledBack(await preview(db, settled, moves, planned, sequence, report))
     return report
 
 
@@ -328,16 +335,6 @@ def _stopped_by_conflicts(report: Report) -> Report:
     found = len(report.conflicts)
     told = f"{found} conflict{'s' if found > 1 else ''}. Nothing was changed"
     return replace(report, outcome=Outcome.CONFLICTS).with_message(told)
-
-
-async def _statements(db: Database, settled: Settled) -> tuple[str, ...]:
-    found: list[str] = []
-    for rows in settled.laid.rows.values():
-        lines = [row[0] for row in await db.fetch(readable(rows, _READABLE_ROWS + 1))]
-        found += lines[:_READABLE_ROWS]
-        if len(lines) > _READABLE_ROWS:
-            found.append(f"-- and more rows of {rows.family.name}")
-    return tuple(found)
 
 
 async def _tables(

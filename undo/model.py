@@ -163,3 +163,83 @@ class Along:
     at: datetime
     session: str | None
     tag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Of a table that the undo writes to: a trigger, a rule, a foreign key's checks; or an event
+    trigger of the database."""
+
+    relation: str | None
+    name: str
+    kind: str  # trigger, rule, foreign key, event trigger
+    fires: bool  # or is kept silent
+
+    def __str__(self) -> str:
+        where = f" of {self.relation}" if self.relation else ""
+        silent = "checked by the undo itself" if self.kind == "foreign key" else "kept silent"
+        return f"{self.kind} {self.name}{where}: {'acts' if self.fires else silent}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """The strongest one on a table, as pg_locks names it, and how many of its rows are locked."""
+
+    relation: str
+    mode: str
+    rows: int
+
+    def __str__(self) -> str:
+        rows = f" and {self.rows} row{'' if self.rows == 1 else 's'}" if self.rows else ""
+        return f"{self.relation}: {self.mode}{rows}"
+
+
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """What the selection is likely to have touched and an undo does not: kind is sequence,
+    materialized view, notify, large object or outside."""
+
+    kind: str
+    name: str | None
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}{f' {self.name}' if self.name else ''}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDiff:
+    """Values as text; None is NULL, or that there is no row."""
+
+    column: str
+    now: str | None
+    then: str | None
+
+    def told(self, op: str) -> str:
+        now, then = _short(self.now), _short(self.then)
+        return f"{self.column} " + {"insert": then, "delete": now}.get(op, f"{now} -> {then}")
+
+
+@dataclass(frozen=True, slots=True)
+class RowDiff:
+    """One row as it is before the undo, and after it: the columns that differ."""
+
+    relation: str
+    key: str | None  # None: the table has none
+    op: str  # insert, update, delete: what the undo does
+    columns: tuple[ColumnDiff, ...]
+
+    def __str__(self) -> str:
+        sign = {"insert": "+", "delete": "-"}.get(self.op, "~")
+        told = ", ".join(column.told(self.op) for column in self.columns)
+        return f"{sign} {f'{self.key}: ' if self.key else ''}{told}"
+
+
+_SHOWN = 60  # characters of a value
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "NULL"
+    line = " ".join(value.split())
+    return f"{line[:_SHOWN]}..." if len(line) > _SHOWN else line

@@ -4,7 +4,18 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from undo.model import EXIT_CODES, Along, Conflict, Gap, Open, Outcome
+from undo.model import (
+    EXIT_CODES,
+    Along,
+    Conflict,
+    Gap,
+    Lock,
+    Open,
+    Outcome,
+    RowDiff,
+    Trigger,
+    Untouched,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,11 @@ class Report:
     along: tuple[Along, ...] = ()
     statements: tuple[str, ...] = ()
     open: tuple[Open, ...] = ()  # that may belong to the selection, and were left
+    untouched: tuple[Untouched, ...] = ()
+    triggers: tuple[Trigger, ...] = ()  # in a preview, as are the locks
+    locks: tuple[Lock, ...] = ()
+    seconds: float = 0.0  # that all of it took, without the commit
+    diff: tuple[RowDiff, ...] = ()
     message: str = ""
 
     @property

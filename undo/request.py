@@ -99,6 +99,7 @@ class UndoRequest:
     dry_run: bool = False
     by: str = ""
     reason: str | None = None
+    diff: bool = False  # report each row as it is and as it was
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""

@@ -197,6 +197,13 @@ TRUST_LOG: Final = _clause(
 DRY_RUN: Final = _clause(
     "DRY RUN", "dry_run", values.PRESENCE, "", "do all of it, show what it did, and roll it back"
 )
+DIFF: Final = _clause(
+    "DIFF",
+    "diff",
+    values.PRESENCE,
+    "",
+    "show each row as it is before the undo and after it: some of each table, all in JSON",
+)
 FENCE: Final = _clause(
     "FENCE",
     "fence",

@@ -57,7 +57,17 @@ _REPORT: Final = """\
 (`done`, `nothing`, `preview`, `conflicts` or `gaps`), `exit_code`, `undo_id`, `xid`,
 `selected_transactions`, `tables` (`relation`, `inserts`, `updates`, `deletes`, `skipped`),
 `conflicts`, `gaps`, `statements` (the inverse SQL, in a dry run), `open` (transactions that had not
-ended, may belong to the selection and were left), `message`.
+ended, may belong to the selection and were left), `seconds` (from the first look to the last row;
+in a dry run those of the real run that was rolled back: the commit is not in it), `untouched`
+(`kind`, `name`, `detail`: what an undo leaves alone and the selection is likely to have touched:
+sequences of the tables that it inserted into, materialized views over its tables, notifies, large
+objects and doings outside of the database that the catalog tells of), `message`.
+
+In a dry run also `triggers` (`relation`, `name`, `kind`, `fires`: those that what is written calls;
+users' triggers and rules are kept silent, and foreign keys of such tables are checked by the undo
+itself) and `locks` (`relation`, `mode` as in `pg_locks`, the strongest; `rows` locked). With `DIFF`
+`diff` (`relation`, `key`, `op`: `insert`, `update` or `delete`, `columns`: `column`, `now`, `then`,
+as text).
 """
 
 

@@ -47,6 +47,10 @@ def test_from_preview_to_redo(shop: Proxy) -> None:
     assert looked.stdout.startswith("Would take back 1 transaction; nothing was changed.\n")
     assert "UPDATE public.products SET price = '3' WHERE id = '3';\n" in looked.stdout
     assert "INSERT INTO public.products" in looked.stdout
+    assert "  public.products: RowExclusiveLock and 3 rows\n" in looked.stdout
+    shown = shop.cli("undo", "--tag", "deploy-42", "--dry-run", "--diff").stdout
+    assert "4 rows of public.products:\n  ~ id=1: price 0 -> 1\n" in shown
+    assert "  + id=9: id 9, name product 9, price 9\n" in shown
     assert shop.database.psql(PRICES) == damaged
 
     done = shop.cli(
@@ -59,7 +63,9 @@ def test_from_preview_to_redo(shop: Proxy) -> None:
         "--reason",
         "it's wrong",
     )
-    heading, names, figures = done.stdout.splitlines()
+    heading, names, figures, *untouched = done.stdout.splitlines()
+    assert untouched[0] == "1 thing not touched:"
+    assert untouched[1].startswith("  outside: what applications did besides")
     assert heading.endswith(" took back 1 transaction.")
     assert names.split("  ")[0] == "table"
     assert figures.split() == ["public.products", "1", "3", "0", "0"]

@@ -45,7 +45,10 @@ async def record(
 async def keep_report(db: Database, undo: int, report: dict[str, Any]) -> None:
     """What SHOW UNDOS tells of it later, without the rows."""
     kept = {
-        name: report[name] for name in ("outcome", "selected_transactions", "tables", "message")
+        name: report[name]
+        for name in (
+            *("outcome", "selected_transactions", "tables", "untouched", "seconds", "message"),
+        )
     }
     kept["conflicts"] = len(report["conflicts"])
     kept["gaps"] = len(report["gaps"])

@@ -2,10 +2,11 @@
 and how it works is undo's."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Final
 
 from proxy.admin import clauses
@@ -15,7 +16,7 @@ from proxy.admin.moments import window
 from proxy.admin.table import INT, JSON, TEXT, TIME, Column
 from undo import engine, fences
 from undo.errors import NothingToFence, StillOpen, UsageError
-from undo.model import Along, Conflict, Outcome
+from undo.model import Along, Conflict, Outcome, RowDiff
 from undo.report import Report
 from undo.request import Selection, UndoRequest
 from undo.unfinished import told, unfinished, wait
@@ -41,6 +42,7 @@ async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
         dry_run=values.get("dry_run", False),
         by=asked.user,
         reason=values.get("reason"),
+        diff=values.get("diff", False),
     )
     async with asked.backend.database(values.get("database")) as db, _fence(asked, db, values):
         await _wait(asked, db, request.selection, values)
@@ -125,6 +127,9 @@ def rows_of(report: Report) -> Iterator[Line]:
         ):
             if rows:
                 yield what, table.relation, rows, None
+    if report.tables:
+        yield "took", None, None, f"{report.seconds} s"
+    yield from _diff(report.diff)
     yield from _some("taken along", [(None, _along(along)) for along in report.along])
     yield from _some("conflict", [(c.relation, _conflict(c)) for c in report.conflicts])
     yield from _some("left open", [(None, str(each)) for each in report.open])
@@ -135,6 +140,12 @@ def rows_of(report: Report) -> Iterator[Line]:
             for g in report.gaps
         ],
     )
+    for what, found in (
+        ("trigger", report.triggers),
+        ("lock", report.locks),
+        ("not touched", report.untouched),
+    ):
+        yield from _some(what, [(getattr(one, "relation", None), str(one)) for one in found])
     if report.outcome is Outcome.PREVIEW:
         yield from _some("statement", [(None, statement) for statement in report.statements])
 
@@ -143,7 +154,14 @@ def _some(what: str, found: list[tuple[str | None, str]]) -> Iterator[Line]:
     for relation, detail in found[:_MOST]:
         yield what, relation, None, detail
     if len(found) > _MOST:
-        yield f"{what}s", None, len(found), f"{_MOST} of them are shown; AS JSON has all"
+        relation = found[0][0] if what == "row" else None
+        yield f"{what}s", relation, len(found), f"{_MOST} of them are shown; AS JSON has all"
+
+
+def _diff(found: Sequence[RowDiff]) -> Iterator[Line]:
+    """So many of each table."""
+    for relation, rows in groupby(found, lambda row: row.relation):
+        yield from _some("row", [(relation, str(row)) for row in rows])
 
 
 def _along(along: Along) -> str:
@@ -184,7 +202,10 @@ async def restore_point(asked: Asked, values: Mapping[str, Any]) -> Rows:
 
 _REPORT: Final = (
     Column(
-        "what", TEXT, "outcome, what happened to rows, a conflict, what is open, a gap, a statement"
+        "what",
+        TEXT,
+        "outcome, what happened to rows, how long it took, a row's difference, a conflict, what is"
+        " open, a gap; what is not touched; in a dry run a trigger, a lock, a statement",
     ),
     Column("relation", TEXT, "the table"),
     Column("rows", INT, "how many"),
@@ -212,6 +233,7 @@ COMMANDS: Final = (
             clauses.FENCE,
             clauses.REASON,
             clauses.DRY_RUN,
+            clauses.DIFF,
             clauses.AS_JSON,
         ),
         json_columns=REPORT_JSON,
