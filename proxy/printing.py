@@ -110,7 +110,8 @@ def report(found: Mapping[str, Any], *, redo: bool) -> None:
     if found["outcome"] == "preview":
         _list(screen, "trigger", found["triggers"], lambda each: Trigger(**each))
         _list(screen, "lock", found["locks"], lambda each: Lock(**each))
-        say(screen, f"It took {found['seconds']} s, and was rolled back.")
+        if found["seconds"]:
+            say(screen, f"It took {found['seconds']} s, and was rolled back.")
         for statement in found["statements"]:
             say(screen, statement)
 
@@ -130,7 +131,8 @@ _MOST: Final = 20
 
 def _headline(found: Mapping[str, Any], *, redo: bool) -> str:
     selected = _counted(found["selected_transactions"], "transaction")
-    done = f"Undo {found['undo_id']} took back {'an undo' if redo else selected}."
+    parts = f" in {_counted(found['batches'], 'batch', 'batches')}" if found["batches"] else ""
+    done = f"Undo {found['undo_id']} took back {'an undo' if redo else selected}{parts}."
     if found["undo_id"] is None:
         done = "Everything was left alone; nothing was changed."
     told = found["message"]
@@ -138,14 +140,14 @@ def _headline(found: Mapping[str, Any], *, redo: bool) -> str:
     return {
         "done": done,
         "nothing": told,
-        "preview": f"Would take back {selected}; nothing was changed.",
+        "preview": f"Would take back {selected}{parts}; nothing was changed.",
         "conflicts": f"{told} Decide with --on-conflict.",
         "gaps": told,
     }[found["outcome"]]
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _counted(number: int, noun: str, many: str = "") -> str:
+    return f"{number} {noun if number == 1 else many or noun + 's'}"
 
 
 def _list(screen: Console, noun: str, found: Sequence[Any], line_of: Any, which: str = "") -> None:

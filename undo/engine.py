@@ -35,6 +35,7 @@ from undo.stages.diff import differences
 from undo.stages.gaps import gaps_of
 from undo.stages.load import by_index, match, summarize
 from undo.stages.moves import Moves, bring_back, moves_of, take_away
+from undo.stages.part import WHOLE, Outdated, Part
 from undo.stages.preview import preview
 from undo.stages.record import keep_report, record
 from undo.stages.resolve import Resolved, resolve_all
@@ -88,23 +89,27 @@ def _silence(_stage: str, _done: int, _total: int) -> None:
     """Nobody watches."""
 
 
-async def run(db: Database, request: UndoRequest, progress: Progress | None = None) -> Report:
-    """Undo what is selected: all of it, or nothing. Raises UndoError."""
+async def run(
+    db: Database, request: UndoRequest, progress: Progress | None = None, part: Part = WHOLE
+) -> Report:
+    """Undo what is selected: all of it, or nothing. Raises UndoError; Outdated for a part."""
     policies = {request.policy, *(policy for _, policy in request.policies)}
     for policy in policies - POLICIES.keys():
         raise UnknownPolicy(policy, ", ".join(POLICIES))
     if "cascade" in policies and request.selection.undo_id is not None:
         raise UsageError("a redo takes nobody along: undo what is in its way first")
-    await _ready(db)
+    await ready(db)
     await summarize(db)
     trial = _Trial()
     while True:
         try:
             async with db.transaction(isolation="read_committed"):
-                return await _attempt(db, request, progress or _silence, trial)
+                return await _attempt(db, request, progress or _silence, trial, part)
         except _RolledBack as end:
             return end.report
         except _Along as more:
+            if part.listed:
+                raise Outdated from more
             trial = replace(trial, along=trial.along | more.xids)
         except _Again:
             trial = trial.next()
@@ -152,35 +157,45 @@ async def redo(
     policy: str = "abort",
     reason: str | None = None,
     progress: Progress | None = None,
+    part: Part = WHOLE,
 ) -> Report:
     """Take an undo back, the last one that still stands if none is named. Raises UndoError."""
-    await _ready(db)
+    await ready(db)
     if undo_id is None:
-        undo_id = await db.fetchval(
-            "SELECT pg_catalog.max(id) FROM hotrollback.undo"
-            " WHERE redone_by IS NULL AND redo_of IS NULL"
-        )
-        if undo_id is None:
-            raise UsageError("there is no undo that could be redone")
+        undo_id = await last_undo(db)
     selection = Selection(undo_id=undo_id)
     request = UndoRequest(selection, policy=policy, dry_run=dry_run, by=by, reason=reason)
-    return await run(db, request, progress)
+    return await run(db, request, progress, part)
 
 
-async def _ready(db: Database) -> None:
+async def last_undo(db: Database) -> int:
+    """That still stands. Raises UsageError if there is none."""
+    found: int | None = await db.fetchval(
+        "SELECT pg_catalog.max(id) FROM hotrollback.undo"
+        " WHERE redone_by IS NULL AND redo_of IS NULL"
+    )
+    if found is None:
+        raise UsageError("there is no undo that could be redone")
+    return found
+
+
+async def ready(db: Database) -> None:
+    """Raises NotInstalled, or what says that the log is of elsewhere."""
     if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.meta') IS NOT NULL"):
         raise NotInstalled
     await check_origin(db)
 
 
-async def _attempt(db: Database, request: UndoRequest, progress: Progress, trial: _Trial) -> Report:
+async def _attempt(
+    db: Database, request: UndoRequest, progress: Progress, trial: _Trial, part: Part
+) -> Report:
     key: Any = LOCK_UNDO
     await db.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
     for name, value in (*_SETTINGS, ("lock_timeout", _LOCK_TIMEOUT)):
         await db.fetchval("SELECT pg_catalog.set_config($1, $2, true)", name, value)
     progress("select", 0, 0)
     await by_index(db, on=True)
-    chosen = await select.resolve(db, request.selection)
+    chosen = part.of(await select.resolve(db, request.selection))
     if chosen.redo_of is not None:
         await _not_redone_yet(db, chosen.redo_of)
     chosen.along = trial.along
@@ -189,13 +204,13 @@ async def _attempt(db: Database, request: UndoRequest, progress: Progress, trial
     report = Report(Outcome.DONE, selected_transactions=matched.transactions)
     if matched.rows and not live:
         raise _RolledBack(await _nothing_left(db, report, matched.table))
-    gaps = await gaps_of(db, chosen, matched.gone)
+    gaps = await gaps_of(db, chosen, matched.gone) if part.asks else ()
     await by_index(db, on=False)
     if gaps and not request.accept_gaps:
         raise _RolledBack(_stopped_by_gaps(report, gaps))
     report = replace(report, gaps=gaps)
     if not live and chosen.redo_of is not None:
-        return await _redo_of_nothing(db, request, chosen.redo_of, report)
+        return await _redo_of_nothing(db, request, chosen.redo_of, report, part)
     if not live:
         nothing = replace(report, outcome=Outcome.NOTHING)
         raise _RolledBack(nothing.with_message("nothing was recorded that could be undone"))
@@ -204,7 +219,8 @@ async def _attempt(db: Database, request: UndoRequest, progress: Progress, trial
     _extend(moves.along, trial)
     if not moves.stopped:
         await take_away(db, moves)
-    settled = await settle(db, chosen, matched, rules, progress)
+    hold = part.look is None
+    settled = await settle(db, chosen, matched, rules, progress, hold=hold)
     if settled.matched.moves != matched.moves:
         raise _Again  # one more table was made meanwhile
     resolved = await resolve_all(db, settled, rules, trust_log=request.trust_log)
@@ -214,7 +230,7 @@ async def _attempt(db: Database, request: UndoRequest, progress: Progress, trial
     if trial.along:
         report = replace(report, along=await told(db, trial.along))
     return await _carry_out(
-        db, request, chosen.redo_of, moves, settled, resolved, report, progress, trial
+        db, request, chosen.redo_of, moves, settled, resolved, report, progress, trial, part
     )
 
 
@@ -235,6 +251,7 @@ async def _carry_out(
     report: Report,
     progress: Progress,
     trial: _Trial,
+    part: Part,
 ) -> Report:
     laid = settled.laid
     conflicts = await describe(db, settled.tables, settled.parts, laid, resolved.obstacles)
@@ -248,6 +265,15 @@ async def _carry_out(
     planned, sequence = await plan(
         db, settled.tables, laid, resolved.colliding, park_all=trial.park_all
     )
+    if part.look is not None:
+        tables = (*moves.reports(), *await _tables(db, settled, planned))
+        report = replace(report, outcome=Outcome.PREVIEW, tables=tables)
+        if request.dry_run:
+            report = await preview(db, settled, moves, planned, sequence, report)
+        await part.look(db, settled, moves, trial.along)
+        if moves.away or moves.back:
+            raise _RolledBack(report)
+        return report
     await apply(db, settled.tables, laid, planned, sequence, progress)
     await bring_back(db, moves)
     progress("record", 0, 0)
@@ -260,7 +286,7 @@ async def _carry_out(
     )
     done, args = _done(settled, moves)
     if moves.back or await db.fetchval(f"SELECT EXISTS ({done})", *args):
-        undo_id, xid = await record(db, request, redo_of, done, *args)
+        undo_id, xid = await record(db, request, redo_of, part, done, *args)
         report = replace(report, undo_id=undo_id, xid=xid)
         await keep_report(db, undo_id, report.as_dict())
     if request.diff:
@@ -302,13 +328,13 @@ async def _not_redone_yet(db: Database, undo_id: int) -> None:
 
 
 async def _redo_of_nothing(
-    db: Database, request: UndoRequest, undo_id: int, report: Report
+    db: Database, request: UndoRequest, undo_id: int, report: Report, part: Part
 ) -> Report:
     """The undo found every row as it was to be: what it took back is only counted again."""
     told = "the undo had no row to change"
     if request.dry_run:
         raise _RolledBack(replace(report, outcome=Outcome.PREVIEW).with_message(told))
-    redone_by, xid = await record(db, request, undo_id, "")
+    redone_by, xid = await record(db, request, undo_id, part, "")
     return replace(report, undo_id=redone_by, xid=xid).with_message(told)
 
 

@@ -143,3 +143,12 @@ class StillOpen(UndoError):
 
 class TooBusy(UndoError):
     """the rows changed faster than they could be locked ({} attempts); nothing was changed"""
+
+
+class CutOff(UndoError):
+    """{} batches of undo {} are done and stay done, but it could not go on: {}. The same request
+    continues it; REDO {} takes it back"""
+
+
+class RedoCutOff(UndoError):
+    """{} batches are redone and stay so, but it could not go on: {}. The same REDO continues"""

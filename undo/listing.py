@@ -370,7 +370,7 @@ async def sessions(db: Database, wanted: Filter) -> Sequence[Any]:
 # -- SHOW UNDOS ------------------------------------------------------------------------------------
 
 _UNDOS: Final = """
-SELECT u.id, u.at, u.xid, u.by, u.redo_of, u.redone_by, u.request::text AS request,
+SELECT u.id, u.at, u.xid, u.by, u.redo_of, u.redone_by, u.batch_of, u.request::text AS request,
        u.report::text AS report
   FROM hotrollback.undo u
  WHERE ($1::timestamptz IS NULL OR u.at >= $1) AND ($2::timestamptz IS NULL OR u.at <= $2)

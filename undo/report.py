@@ -47,6 +47,7 @@ class Report:
     locks: tuple[Lock, ...] = ()
     seconds: float = 0.0  # that all of it took, without the commit
     diff: tuple[RowDiff, ...] = ()
+    batches: int = 0  # transactions that it took; 0: it was not split
     message: str = ""
 
     @property

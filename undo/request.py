@@ -97,6 +97,7 @@ class UndoRequest:
     accept_gaps: bool = False
     trust_log: bool = False
     dry_run: bool = False
+    batch: int | None = None  # rows of one transaction; None: all of them
     by: str = ""
     reason: str | None = None
     diff: bool = False  # report each row as it is and as it was

@@ -212,6 +212,14 @@ FENCE: Final = _clause(
     "refuse further writes of its TAG, ROLE and APPLICATION until the undo ends; it begins when"
     " transactions that wrote before have ended",
 )
+BATCH: Final = _clause(
+    "BATCH",
+    "batch",
+    values.NUMBER,
+    "n",
+    "in transactions of about n rows, the newest first, each complete in itself; one that was cut"
+    " off is continued by the same command",
+)
 REASON: Final = _clause("REASON", "reason", values.TEXT, "'text'", "why: it is kept, and shown")
 AS_JSON: Final = _clause(
     "AS JSON", "as_json", values.PRESENCE, "", "the report as one JSON value", flag=""
@@ -241,7 +249,4 @@ ITS_KEY: Final = _clause(
 )
 
 # Of the design, and not yet to be had: said so instead of "syntax error".
-LATER: Final = {
-    ("BATCH",): "BATCH is not supported yet: an undo is one transaction",
-    ("RATE",): "RATE is not supported yet: an undo is one transaction",
-}
+LATER: Final = {("RATE",): "RATE is not supported yet"}

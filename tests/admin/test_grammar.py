@@ -256,7 +256,7 @@ def test_a_bare_time_is_of_the_zone_that_asks() -> None:
         ("UNDO FROM '25:00'", "'25:00'", "'25:00' is not a time: write", ""),
         ("UNDO TAG 'x", "'x", "unterminated quoted string", ""),
         ("UNDO ON CONFLICT skpi", "skpi", "did you mean skip?", ""),
-        ("UNDO TAG 'x' BATCH 100", "BATCH", "BATCH is not supported yet", ""),
+        ("UNDO TAG 'x' RATE 100", "RATE", "RATE is not supported yet", ""),
         ("REDO", "", "the number of an undo, or LAST expected at the end", ""),
         ("SHOW CHANGES WHERE price = 0", "price", "a condition is before.COLUMN or", ""),
     ],
@@ -267,7 +267,7 @@ def test_what_is_wrong_is_said(text: str, near: str, said: str, hint: str) -> No
     assert said in str(refused.value)
     assert refused.value.at == (text.rindex(near) if near else len(text))
     assert refused.value.hint.startswith(hint)
-    assert refused.value.sqlstate == ("0A000" if "BATCH" in text else "42601")
+    assert refused.value.sqlstate == ("0A000" if "RATE" in text else "42601")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)

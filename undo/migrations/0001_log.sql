@@ -111,6 +111,8 @@ CREATE TABLE hotrollback.undo (
     by text NOT NULL,
     redo_of bigint REFERENCES hotrollback.undo,
     redone_by bigint REFERENCES hotrollback.undo,
+    batch_of bigint REFERENCES hotrollback.undo, -- of an undo in batches: its first one
+    more boolean, -- of the first: whether others are yet to come
     request json NOT NULL,
     report json
 );

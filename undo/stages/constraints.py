@@ -32,7 +32,7 @@ async def constraint_findings(db: Database, tables: Tables, laid: Laid) -> Findi
     for rows in laid.rows.values():
         for unique in rows.family.uniques:
             await _unique(db, rows, unique, found)
-    for key, parent, child in _foreign_keys(tables, laid):
+    for key, parent, child in foreign_keys(tables, laid):
         if child is not None:
             found.obstacles += await _parents_missing(db, key, child, parent)
         if parent is not None:
@@ -40,7 +40,7 @@ async def constraint_findings(db: Database, tables: Tables, laid: Laid) -> Findi
     return found
 
 
-def _foreign_keys(
+def foreign_keys(
     tables: Tables, laid: Laid
 ) -> Iterator[tuple[ForeignKey, Rows | None, Rows | None]]:
     """With the undo's rows of parent and child, where it has any. Those over periods are left to
@@ -77,13 +77,13 @@ def arriving(rows: Rows, columns: tuple[str, ...], condition: str) -> str:
     )
 
 
-def _has(rows: Rows, columns: tuple[str, ...]) -> bool:
+def has(rows: Rows, columns: tuple[str, ...]) -> bool:
     return {column.name for column in rows.columns}.issuperset(columns)
 
 
 async def _unique(db: Database, rows: Rows, unique: Unique, found: Findings) -> None:
     """A value that a row gets back belongs to another row now."""
-    if not _has(rows, unique.columns):
+    if not has(rows, unique.columns):
         return
     family = rows.family
     source = family.source
@@ -112,7 +112,7 @@ async def _unique(db: Database, rows: Rows, unique: Unique, found: Findings) -> 
             found.obstacles.append(Obstacle(n, kind, detail=detail, rows=((relid, tuple(tid)),)))
 
 
-def _paired(key: ForeignKey, parent: str, child: str) -> str:
+def paired(key: ForeignKey, parent: str, child: str) -> str:
     """Whether a parent's row has what a child's row refers to."""
     return " AND ".join(
         f"{parent}.{quote_ident(p)} {operator} {child}.{quote_ident(c)}"
@@ -130,12 +130,12 @@ async def _parents_missing(
 ) -> list[Obstacle]:
     """A row that comes back, or refers to what it did before, finds nothing there. What it finds
     is locked, as the server would."""
-    if not _has(child, key.child_columns):
+    if not has(child, key.child_columns):
         return []
     stays = f"AND NOT {going(parent, key.parent_columns, 'p')}" if parent is not None else ""
     comes = ""
-    if parent is not None and _has(parent, key.parent_columns):
-        comes = f" AND NOT {arriving(parent, key.parent_columns, _paired(key, 'w', 'x'))}"
+    if parent is not None and has(parent, key.parent_columns):
+        comes = f" AND NOT {arriving(parent, key.parent_columns, paired(key, 'w', 'x'))}"
     heaps = ", ".join(map(str, sorted(key.child_heaps)))
     referring = (
         f"SELECT x.* FROM {child.want} x"
@@ -147,12 +147,12 @@ async def _parents_missing(
     )
     await db.execute(
         f"SELECT FROM {key.parent_name} p WHERE EXISTS (SELECT FROM ({referring}) x"
-        f" WHERE {_paired(key, 'p', 'x')}) FOR KEY SHARE OF p"
+        f" WHERE {paired(key, 'p', 'x')}) FOR KEY SHARE OF p"
     )
     query = (
         f"SELECT x.{child.n} FROM ({referring}) x"
         f" WHERE NOT EXISTS (SELECT FROM {key.parent_name} p"
-        f"                    WHERE {_paired(key, 'p', 'x')} {stays}){comes}"
+        f"                    WHERE {paired(key, 'p', 'x')} {stays}){comes}"
     )
     parent_name = key.parent_name.removeprefix("ONLY ")
     detail = f"what it refers to in {parent_name} is gone ({key.name})"
@@ -166,7 +166,7 @@ async def _referenced(
     db: Database, key: ForeignKey, parent: Rows, child: Rows | None
 ) -> list[Obstacle]:
     """Rows that stay refer to one that goes, whatever the foreign key would do about it."""
-    if not _has(parent, key.parent_columns):
+    if not has(parent, key.parent_columns):
         return []
     stays = f"AND NOT {going(child, key.child_columns, 'c')}" if child is not None else ""
     again = arriving(parent, key.parent_columns, _same_key(key, "w", "x"))
@@ -177,7 +177,7 @@ async def _referenced(
         f"  FROM {parent.ours} x"
         f"  JOIN {parent.effects} e ON e.n = x.{parent.n} AND e.active"
         f"  LEFT JOIN {parent.want} w ON w.{parent.n} = e.n"
-        f"  JOIN {key.child_name} c ON {_paired(key, 'x', 'c')}"
+        f"  JOIN {key.child_name} c ON {paired(key, 'x', 'c')}"
         f" WHERE e.root = {parent.family.root}"
         f"   AND (e.op = 'D' OR (e.op = 'U' AND {parent.differ(key.parent_columns, 'w', 'x')}))"
         f"   {stays} AND NOT {again}"
@@ -206,23 +206,23 @@ async def broken(db: Database, tables: Tables, laid: Laid, unchecked: set[int]) 
     """After the rows were written with the server's own checks off in some families: the
     constraints that do not hold, for the rows that were written."""
     found: list[str] = []
-    for key, parent, child in _foreign_keys(tables, laid):
+    for key, parent, child in foreign_keys(tables, laid):
         queries = []
-        if child is not None and child.family.root in unchecked and _has(child, key.child_columns):
+        if child is not None and child.family.root in unchecked and has(child, key.child_columns):
             queries.append(
                 f"SELECT EXISTS (SELECT FROM {child.want} x"
                 f"  JOIN {child.effects} e ON e.n = x.{child.n} AND e.active AND e.op <> 'D'"
                 f" WHERE e.first_relid = ANY (ARRAY[{', '.join(map(str, key.child_heaps))}]::"
                 f"pg_catalog.oid[]) AND {_refers(key, 'x')} AND NOT EXISTS ("
-                f"SELECT FROM {key.parent_name} p WHERE {_paired(key, 'p', 'x')}))"
+                f"SELECT FROM {key.parent_name} p WHERE {paired(key, 'p', 'x')}))"
             )
         if parent is not None and parent.family.root in unchecked:
             queries.append(
                 f"SELECT EXISTS (SELECT FROM {parent.ours} x"
                 f"  JOIN {parent.effects} e ON e.n = x.{parent.n} AND e.active"
-                f"  JOIN {key.child_name} c ON {_paired(key, 'x', 'c')}"
+                f"  JOIN {key.child_name} c ON {paired(key, 'x', 'c')}"
                 f" WHERE NOT EXISTS (SELECT FROM {key.parent_name} p"
-                f"                    WHERE {_paired(key, 'p', 'c')}))"
+                f"                    WHERE {paired(key, 'p', 'c')}))"
             )
         failed = [await db.fetchval(query) for query in queries]
         if any(failed):
@@ -238,7 +238,7 @@ async def broken(db: Database, tables: Tables, laid: Laid, unchecked: set[int]) 
 
 
 async def _doubled(db: Database, rows: Rows, unique: Unique) -> bool:
-    if not _has(rows, unique.columns):
+    if not has(rows, unique.columns):
         return False
     return bool(
         await db.fetchval(

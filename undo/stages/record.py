@@ -5,11 +5,18 @@ from typing import Any, Final
 
 from undo.database import Database
 from undo.request import UndoRequest
+from undo.stages.part import Part
 
 _UNDO: Final = """
 INSERT INTO hotrollback.undo (by, redo_of, request)
 VALUES ($1, $2, $3::pg_catalog.text::pg_catalog.json)
 RETURNING id, xid
+"""
+# The first batch is what the others are named by.
+_BATCHED: Final = """
+UPDATE hotrollback.undo u
+   SET batch_of = COALESCE($2, u.id), more = CASE WHEN $2 IS NULL THEN true END
+ WHERE u.id = $1
 """
 # A transaction of which everything is taken back needs one row. To find that out costs a look at
 # the log, which is worth it only for many rows.
@@ -29,10 +36,12 @@ SELECT {{undo}}, w.xid, NULL FROM whole w
 
 
 async def record(
-    db: Database, request: UndoRequest, redo_of: int | None, done: str, *args: Any
+    db: Database, request: UndoRequest, redo_of: int | None, part: Part, done: str, *args: Any
 ) -> tuple[int, int]:
     """The undo's id and its transaction. `done`: a query for xid and lsn of what was taken back."""
     row = await db.fetchrow(_UNDO, request.by, redo_of, json.dumps(request.as_dict()))
+    if part.batched:
+        await db.execute(_BATCHED, row["id"], part.batch_of)
     if redo_of is not None:
         await db.execute(
             "UPDATE hotrollback.undo SET redone_by = $1 WHERE id = $2", row["id"], redo_of

@@ -197,8 +197,11 @@ async def _images(
 # -- what is there now ---------------------------------------------------------------------------
 
 
-async def lock(db: Database, laid: Laid, parts: Partitions, progress: Progress) -> None:
-    """Find and lock the row of each effect that has one, in the order of the keys."""
+async def lock(
+    db: Database, laid: Laid, parts: Partitions, progress: Progress, *, hold: bool
+) -> None:
+    """Find and, with `hold`, lock the row of each effect that has one, in the order of the keys."""
+    locking = "FOR UPDATE OF t" if hold else ""
     for done, rows in enumerate(laid.rows.values()):
         progress("lock", done, len(laid.rows))
         await db.execute(
@@ -209,9 +212,9 @@ async def lock(db: Database, laid: Laid, parts: Partitions, progress: Progress) 
         places = await _places(db, rows, parts)
         key = rows.family.key
         if key is not None and {c.name for c in rows.columns}.issuperset(key.columns):
-            await _lock_by_key(db, rows, places)
+            await _lock_by_key(db, rows, places, locking)
         else:
-            await _lock_by_place(db, rows, places)
+            await _lock_by_place(db, rows, places, locking)
         await db.execute(f"ANALYZE {rows.now}")
         if rows.ignored:
             await _keep(db, rows)
@@ -254,7 +257,7 @@ def _found(rows: Rows) -> str:
     return f"t.tableoid, t.ctid, {picture}, {fits}"
 
 
-async def _lock_by_key(db: Database, rows: Rows, places: str) -> None:
+async def _lock_by_key(db: Database, rows: Rows, places: str, locking: str) -> None:
     family = rows.family
     key = family.key
     if key is None:
@@ -264,11 +267,11 @@ async def _lock_by_key(db: Database, rows: Rows, places: str) -> None:
         f"INSERT INTO {rows.now} SELECT k.{rows.n}, {_found(rows)}"
         f"  FROM {places} k JOIN {rows.ours} o ON o.{rows.n} = k.{rows.n}"
         f"  JOIN {family.source} t ON {equal(key.columns, key.operators, 't', 'k')}"
-        f" ORDER BY {order} FOR UPDATE OF t"
+        f" ORDER BY {order} {locking}"
     )
 
 
-async def _lock_by_place(db: Database, rows: Rows, places: str) -> None:
+async def _lock_by_place(db: Database, rows: Rows, places: str, locking: str) -> None:
     """Without a key a row is where the log says; or, if the table was rewritten since, it is any
     row that is the same, as often as there are such."""
     heaps = rows.family.heaps
@@ -281,7 +284,7 @@ async def _lock_by_place(db: Database, rows: Rows, places: str) -> None:
             f"  JOIN {source} t ON t.ctid = e.tail_tid"
             f" WHERE e.root = {rows.family.root} AND e.tail_relid = {relid}"
             f"   AND {same(rows.columns, 't', 'k')}"
-            f" ORDER BY e.tail_tid FOR UPDATE OF t"
+            f" ORDER BY e.tail_tid {locking}"
         )
     missing = (
         f"SELECT k.{rows.n} AS n, {rows.text('k')} AS content FROM {places} k"
@@ -307,7 +310,7 @@ async def _lock_by_place(db: Database, rows: Rows, places: str) -> None:
             f"  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int4[]),"
             f"       pg_catalog.unnest($2::pg_catalog.tid[])) AS f(n, tid)"
             f"  JOIN {rows.ours} o ON o.{rows.n} = f.n"
-            f"  JOIN ONLY {heaps[relid].name} t ON t.ctid = f.tid ORDER BY f.tid FOR UPDATE OF t",
+            f"  JOIN ONLY {heaps[relid].name} t ON t.ctid = f.tid ORDER BY f.tid {locking}",
             [match["n"] for match in here],
             [match["tid"] for match in here],
         )

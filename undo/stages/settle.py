@@ -35,9 +35,10 @@ class Settled:
 
 
 async def settle(
-    db: Database, chosen: Chosen, matched: Matched, rules: Rules, progress: Progress
+    db: Database, chosen: Chosen, matched: Matched, rules: Rules, progress: Progress, *, hold: bool
 ) -> Settled:
-    """The effects of the selection, their rows locked; `matched` to begin with. Raises TooBusy."""
+    """The effects of the selection; `matched` to begin with. With `hold` their rows are locked,
+    and nothing that was committed before is missing. Raises TooBusy."""
     parts = await partitions(db)
     for _ in range(_ATTEMPTS):
         progress("load", 0, matched.rows)
@@ -48,8 +49,8 @@ async def settle(
         progress("fold", 0, matched.rows)
         chained = await chain(db, tables, parts, loaded.table)
         laid = await lay_out(db, tables, parts, chained, rules)
-        await lock(db, laid, parts, progress)
-        if not await overtaken(db, chosen, loaded):
+        await lock(db, laid, parts, progress, hold=hold)
+        if not (hold and await overtaken(db, chosen, loaded)):
             return Settled(tables, parts, matched, laid)
         matched = await match(db, chosen)
     raise TooBusy(_ATTEMPTS)

@@ -90,7 +90,7 @@ def _undo(row: Any) -> tuple[Any, ...]:
         else f"redo of undo {row['redo_of']}",
         report.get("selected_transactions"),
         *counts,
-        *(row["redo_of"], row["redone_by"], request.get("reason")),
+        *(row["redo_of"], row["redone_by"], row["batch_of"], request.get("reason")),
     )
 
 
@@ -191,6 +191,7 @@ _UNDOS: Final = (
     Column("skipped", INT, "rows that it left as they were"),
     Column("redo_of", INT, "the undo that this one took back"),
     Column("redone_by", INT, "what took this one back"),
+    Column("batch_of", INT, "of an undo in batches: the number of its first, and of the whole"),
     Column("reason", TEXT, "why, as far as it was said"),
 )
 _CAPTURE: Final = (

@@ -14,7 +14,7 @@ from proxy.admin.command import Asked, Command, Permission, Rows
 from proxy.admin.commands.fence import fence_of
 from proxy.admin.moments import window
 from proxy.admin.table import INT, JSON, TEXT, TIME, Column
-from undo import engine, fences
+from undo import batches, fences
 from undo.errors import NothingToFence, StillOpen, UsageError
 from undo.model import Along, Conflict, Outcome, RowDiff
 from undo.report import Report
@@ -40,6 +40,7 @@ async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
         accept_gaps=values.get("accept_gaps", False),
         trust_log=values.get("trust_log", False),
         dry_run=values.get("dry_run", False),
+        batch=values.get("batch"),
         by=asked.user,
         reason=values.get("reason"),
         diff=values.get("diff", False),
@@ -49,7 +50,7 @@ async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
         left = await unfinished(db, request.selection)
         if left:
             asked.notice(f"open, and left as they are: {told(left)}")
-        report = await engine.run(db, request, progress=asked.progress)
+        report = await batches.run(db, request, progress=asked.progress)
     return _answer(asked, values, replace(report, open=left))
 
 
@@ -76,7 +77,7 @@ async def _wait(asked: Asked, db: Any, selection: Selection, values: Mapping[str
 
 async def redo(asked: Asked, values: Mapping[str, Any]) -> Rows:
     async with asked.backend.database(values.get("database")) as db:
-        report = await engine.redo(
+        report = await batches.redo(
             db,
             values["undo_id"],
             by=asked.user,
@@ -89,7 +90,7 @@ async def redo(asked: Asked, values: Mapping[str, Any]) -> Rows:
 
 
 def _answer(asked: Asked, values: Mapping[str, Any], report: Report) -> Rows:
-    if report.outcome in {Outcome.CONFLICTS, Outcome.GAPS}:
+    if report.outcome in {Outcome.CONFLICTS, Outcome.GAPS} and report.undo_id is None:
         asked.warn("nothing was changed")
     if values.get("as_json"):
         return [(json.dumps(report.as_dict()),)]
@@ -111,7 +112,10 @@ def rows_of(report: Report) -> Iterator[Line]:
     """For people: the outcome, what was done to each table, and what stands in the way."""
     said = [_SAID[report.outcome]]
     if report.undo_id is not None:
-        said.append(f"undo {report.undo_id}, transaction {report.xid}")
+        by = f"{report.batches} batches" if report.batches else f"transaction {report.xid}"
+        said.append(f"undo {report.undo_id}, {by}")
+    elif report.batches:
+        said.append(f"{report.batches} batches")
     if report.message:
         said.append(report.message)
     yield "outcome", None, None, "; ".join(said)
@@ -127,7 +131,7 @@ def rows_of(report: Report) -> Iterator[Line]:
         ):
             if rows:
                 yield what, table.relation, rows, None
-    if report.tables:
+    if report.seconds:
         yield "took", None, None, f"{report.seconds} s"
     yield from _diff(report.diff)
     yield from _some("taken along", [(None, _along(along)) for along in report.along])
@@ -216,7 +220,8 @@ REPORT_JSON: Final = (Column("report", JSON, "the whole report: outcome, exit_co
 COMMANDS: Final = (
     Command(
         ("UNDO",),
-        "take back what the selectors fit together, in one transaction; at least one is needed",
+        "take back what the selectors fit together, in one transaction unless BATCH is given;"
+        " at least one is needed",
         Permission.UNDO,
         _REPORT,
         undo,
@@ -231,6 +236,7 @@ COMMANDS: Final = (
             clauses.ACCEPT_GAPS,
             clauses.TRUST_LOG,
             clauses.FENCE,
+            clauses.BATCH,
             clauses.REASON,
             clauses.DRY_RUN,
             clauses.DIFF,
