@@ -158,7 +158,7 @@ def test_the_server_sees_the_same_columns(server, text, scs):
     ],
 )
 def test_no_text_makes_it_slow(text):
-    start = time.perf_counter()
+    start = time.process_time()
     with suppress(LexError):
         lex(text)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
