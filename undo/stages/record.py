@@ -20,18 +20,18 @@ UPDATE hotrollback.undo u
 """
 # A transaction of which everything is taken back needs one row. To find that out costs a look at
 # the log, which is worth it only for many rows.
-_MANY: Final = 10_000
-_UNDONE: Final = f"""
-WITH done AS MATERIALIZED ({{done}}), whole AS MATERIALIZED (
+_MANY = 10_000
+_UNDONE: Final = """
+WITH done AS MATERIALIZED ({done}), whole AS MATERIALIZED (
     SELECT d.xid FROM done d GROUP BY d.xid
-    HAVING CASE WHEN pg_catalog.count(*) >= {_MANY} THEN pg_catalog.count(*) =
+    HAVING CASE WHEN pg_catalog.count(*) >= {many} THEN pg_catalog.count(*) =
                 (SELECT pg_catalog.count(*) FROM hotrollback.change c WHERE c.xid = d.xid)
            ELSE false END
 )
 INSERT INTO hotrollback.undone (undo, xid, lsn)
-SELECT {{undo}}, d.xid, d.lsn FROM done d WHERE d.xid NOT IN (SELECT w.xid FROM whole w)
+SELECT {undo}, d.xid, d.lsn FROM done d WHERE d.xid NOT IN (SELECT w.xid FROM whole w)
  UNION ALL
-SELECT {{undo}}, w.xid, NULL FROM whole w
+SELECT {undo}, w.xid, NULL FROM whole w
 """
 
 
@@ -47,7 +47,7 @@ async def record(
             "UPDATE hotrollback.undo SET redone_by = $1 WHERE id = $2", row["id"], redo_of
         )
     else:
-        await db.execute(_UNDONE.format(undo=row["id"], done=done), *args)
+        await db.execute(_UNDONE.format(undo=row["id"], done=done, many=_MANY), *args)
     return row["id"], row["xid"]
 
 
