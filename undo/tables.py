@@ -14,12 +14,12 @@ from undo.image import COLUMNS_SQL, Column, quote_ident, read_columns
 
 @dataclass(frozen=True, slots=True)
 class Unique:
-    """A unique index over plain columns, without a predicate."""
+    """A unique index or an exclusion constraint over plain columns, without a predicate."""
 
     name: str
     relid: int
     columns: tuple[str, ...]
-    operators: tuple[str, ...]  # that tell equal values, as OPERATOR(schema.sign)
+    operators: tuple[str, ...]  # that tell what may not be there twice, as OPERATOR(schema.sign)
     primary: bool
     immediate: bool  # not deferrable: enforced row by row
     nulls_distinct: bool
@@ -166,6 +166,26 @@ HAVING pg_catalog.count(*) = i.indnkeyatts
  ORDER BY i.indisprimary DESC, i.indexrelid
 """
 
+# Exclusion constraints over plain columns, without a predicate: what no two rows may have together.
+_EXCLUSIONS: Final = """
+SELECT k.conrelid::pg_catalog.int8 AS relid, k.conname AS name, false AS is_primary,
+       NOT k.condeferrable AS immediate, true AS nulls_distinct,
+       pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY u.ord) AS columns,
+       pg_catalog.array_agg(pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+                            ORDER BY u.ord) AS operators
+  FROM pg_catalog.pg_constraint k
+  JOIN pg_catalog.pg_index i ON i.indexrelid = k.conindid
+ CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.conexclop))
+       WITH ORDINALITY AS u(attnum, op, ord)
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum
+  JOIN pg_catalog.pg_operator o ON o.oid = u.op
+  JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+ WHERE k.conrelid = ANY ($1::pg_catalog.oid[]) AND k.contype = 'x' AND i.indpred IS NULL
+ GROUP BY k.oid, k.conrelid, k.conname, k.condeferrable, k.conkey
+HAVING pg_catalog.count(*) = pg_catalog.cardinality(k.conkey)
+ ORDER BY k.oid
+"""
+
 _FOREIGN_KEYS: Final = """
 SELECT k.conname AS name, k.conrelid::pg_catalog.int8 AS child,
        k.confrelid::pg_catalog.int8 AS parent,
@@ -236,7 +256,8 @@ async def look_up(db: Database, relids: Collection[int]) -> Tables:
             row["immediate"],
             row["nulls_distinct"],
         )
-        for row in await db.fetch(_UNIQUES, everything)
+        for query in (_UNIQUES, _EXCLUSIONS)
+        for row in await db.fetch(query, everything)
     ]
     families = {
         root: Family(
@@ -257,9 +278,9 @@ async def look_up(db: Database, relids: Collection[int]) -> Tables:
 def _own(uniques: Iterable[Unique], root: int, roots: Mapping[int, int]) -> tuple[Unique, ...]:
     """Those of the whole family, and those of single partitions that say something more."""
     of_root = [u for u in uniques if u.relid == root]
-    said = {u.columns for u in of_root}
+    said = {(u.columns, u.operators) for u in of_root}
     more = [u for u in uniques if u.relid != root and roots[u.relid] == root]
-    return (*of_root, *(u for u in more if u.columns not in said))
+    return (*of_root, *(u for u in more if (u.columns, u.operators) not in said))
 
 
 async def _foreign_keys(db: Database, relids: list[int]) -> tuple[ForeignKey, ...]:

@@ -190,3 +190,27 @@ async def test_a_redo_takes_nobody_along(ground: Ground) -> None:
         await run(
             ground.db, UndoRequest(Selection(undo_id=done.undo_id), policy="cascade", by="test")
         )
+
+
+async def test_what_an_exclusion_constraint_holds_apart(ground: Ground) -> None:
+    """Somebody else's row in the way is a conflict of one row; rows of the undo make way."""
+    await ground.given(
+        "CREATE TABLE t (id int PRIMARY KEY, room int4range, during int4range,"
+        " EXCLUDE USING gist (room WITH =, during WITH &&));"
+        "INSERT INTO t VALUES (1, '[1,1]', '[1,5)'), (2, '[1,1]', '[5,9)'), (3, '[1,1]', '[9,12)')"
+    )
+    await ground.write(
+        "DELETE FROM t WHERE id = 1; UPDATE t SET during = '[1,4)' WHERE id = 2;"
+        " UPDATE t SET during = '[5,9)' WHERE id = 3"
+    )
+    await ground.write("INSERT INTO t VALUES (7, '[1,1]', '[11,20)')", "theirs")
+    report = await undo(ground)
+    assert report.outcome is Outcome.CONFLICTS
+    assert [(c.key, c.kind) for c in report.conflicts] == [("id=3", Kind.UNIQUE)]
+    before = await ground.dump()
+    assert (await undo(ground, policy="force")).outcome is Outcome.CONFLICTS
+    assert await ground.dump() == before
+    report = await undo(ground, policy="cascade")
+    assert [along.tag for along in report.along] == ["theirs"]
+    rows = "SELECT id, during::text FROM t ORDER BY id"
+    assert await ground.rows(rows) == [(1, "[1,5)"), (2, "[5,9)"), (3, "[9,12)")]

@@ -34,14 +34,15 @@ async def resolve_all(db: Database, settled: Settled, rules: Rules, *, trust_log
         await set_aside_unchanged(db, laid, rows)
     found = await row_obstacles(db, laid, trust_log=trust_log)
     await _decide(db, settled, rules, resolved, found)
-    while True:
+    while not resolved.along:  # with a larger selection everything is looked at anew
         findings = await constraint_findings(db, settled.tables, laid)
         resolved.colliding = findings.colliding
         if not findings.obstacles:
             return resolved
         moved_on = await _decide(db, settled, rules, resolved, findings.obstacles)
         if resolved.stopped or not moved_on:
-            return resolved
+            break
+    return resolved
 
 
 async def _decide(
@@ -59,13 +60,13 @@ async def _decide(
         policy = rules.policy_of(roots[obstacle.n])
         by[POLICIES[policy](obstacle.kind)].append(obstacle)
     merged = await _merge(db, settled, resolved, by[Resolution.MERGE])
-    along = await _take_along(db, settled, resolved, by[Resolution.TAKE_ALONG])
+    await _take_along(db, settled, resolved, by[Resolution.TAKE_ALONG])
     resolved.stopped |= bool(by[Resolution.STOP])
     resolved.obstacles += by[Resolution.STOP] + by[Resolution.DROP] + by[Resolution.OVERWRITE]
     dropped = await drop(db, laid, [o.n for o in by[Resolution.DROP]])
     for obstacle in by[Resolution.OVERWRITE]:
         await _overwrite(db, laid, obstacle)
-    return bool(merged or along or dropped or by[Resolution.OVERWRITE])
+    return bool(merged or dropped or by[Resolution.OVERWRITE])
 
 
 async def _roots(db: Database, laid: Laid, numbers: Collection[int]) -> dict[int, int | None]:
@@ -113,18 +114,15 @@ async def _updates(db: Database, laid: Laid, numbers: Collection[int]) -> set[in
 
 async def _take_along(
     db: Database, settled: Settled, resolved: Resolved, obstacles: list[Obstacle]
-) -> bool:
-    """Whoever is in the way and known; otherwise nothing is changed. The rows are looked at anew
-    when the selection has become larger."""
+) -> None:
+    """Whoever is in the way and known; otherwise nothing is changed."""
     if not obstacles:
-        return False
+        return
     found = await in_the_way(db, settled.tables, settled.laid, obstacles)
     resolved.along.update(xid for _, xid in found)
     known = {n for n, _ in found}
     resolved.obstacles += obstacles
     resolved.stopped |= any(o.n not in known for o in obstacles)
-    await drop(db, settled.laid, known)
-    return True
 
 
 async def _overwrite(db: Database, laid: Laid, obstacle: Obstacle) -> None:
