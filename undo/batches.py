@@ -12,8 +12,9 @@ from typing import Final
 
 from undo import engine
 from undo.database import Database, sqlstate
-from undo.errors import CutOff, RedoCutOff, Refused, TooBusy, UndoError
+from undo.errors import CutOff, RedoCutOff, Refused, TooBusy, UndoError, UsageError
 from undo.model import Outcome
+from undo.pace import Pace
 from undo.report import Report, TableReport
 from undo.request import UndoRequest
 from undo.stages.load import ROWS
@@ -22,6 +23,7 @@ from undo.stages.part import WHOLE, Outdated, Part
 from undo.stages.rows import Progress
 from undo.stages.settle import Settled
 from undo.stages.split import Batch, Split, split
+from undo.stages.standing import last_undo
 
 # Waited for between two batches: whoever runs the undo may have it paused.
 Between = Callable[[], Awaitable[None]]
@@ -53,6 +55,8 @@ async def run(
     """As engine.run; in transactions of about `request.batch` rows, if that is given. Conflicts of
     all of it are looked for before the first. Raises UndoError; CutOff if some of it is done."""
     if request.batch is None:
+        if request.rate or request.max_lag:
+            raise UsageError("RATE and MAX LAG are kept between batches: say BATCH, too")
         return await engine.run(db, request, progress)
     work = _Work(db, request, progress or (lambda *_: None), between)
     for _ in range(_ROUNDS):
@@ -114,6 +118,7 @@ class _Work:
         return found
 
     async def _all(self, planned: Split) -> Report | None:
+        pace = Pace(self.request.rate, self.request.max_lag)
         self.total = self.rows + sum(batch.rows for batch in planned.batches)
         left = list(planned.batches)
         while left:
@@ -136,6 +141,8 @@ class _Work:
                 raise
             if stopped:
                 return self._end(stopped)
+            if left:
+                await pace.keep(self.db, batch.rows)
         if self.group is not None:
             await self.db.execute(
                 "UPDATE hotrollback.undo SET more = false WHERE id = $1", self.group
@@ -252,7 +259,7 @@ async def redo(
     """As engine.redo; of an undo in batches all that stand, newest first, each in a transaction.
     Raises UndoError; CutOff if some of it is done."""
     await engine.ready(db)
-    undo_id = undo_id or await engine.last_undo(db)
+    undo_id = undo_id or await last_undo(db)
     members = [row[0] for row in await db.fetch(_MEMBERS, undo_id)]
 
     async def one(member: int, part: Part) -> Report:

@@ -11,13 +11,11 @@ from typing import Any, Final
 
 from undo.database import Database, sqlstate
 from undo.errors import (
-    AlreadyRedone,
     NotInstalled,
     Refused,
     RowsLocked,
     TooBusy,
     UnknownPolicy,
-    UnknownUndo,
     UsageError,
 )
 from undo.image import PINNED_SETTINGS
@@ -42,6 +40,7 @@ from undo.stages.resolve import Resolved, resolve_all
 from undo.stages.rows import Progress
 from undo.stages.rules import rules_of
 from undo.stages.settle import Settled, settle
+from undo.stages.standing import last_undo, not_redone_yet
 from undo.stages.untouched import untouched
 
 # A deadlock or a serialization failure.
@@ -52,6 +51,9 @@ _COLLISIONS: Final = frozenset({"23505", "23P01"})
 _ATTEMPTS: Final = 3
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _LOCK_TIMEOUT: Final = "30s"
+# Where another time was asked for: how often it is tried, and the first pause in between, seconds.
+_LOCK_TRIES: Final = 5
+_BACK_OFF: Final = 0.2
 
 _SETTINGS: Final = (
     *PINNED_SETTINGS,
@@ -114,9 +116,12 @@ async def run(
         except _Again:
             trial = trial.next()
         except Exception as error:
-            learnt = _after(error, trial)
+            learnt = _after(error, trial, request)
             if learnt is None:
                 raise
+            if learnt.blocked > trial.blocked:
+                pause = _BACK_OFF * 2**trial.blocked
+                await db.execute(f"SELECT pg_catalog.pg_sleep({pause})")
             trial = learnt
 
 
@@ -127,6 +132,7 @@ class _Trial:
     number: int = 1
     park_all: bool = False
     along: frozenset[int] = frozenset()
+    blocked: int = 0  # attempts that ended at a lock
     begun: float = field(default_factory=monotonic)
 
     def next(self) -> "_Trial":
@@ -135,17 +141,26 @@ class _Trial:
         return replace(self, number=self.number + 1)
 
 
-def _after(error: Exception, trial: _Trial) -> _Trial | None:
+def _after(error: Exception, trial: _Trial, request: UndoRequest) -> _Trial | None:
     """What to try when an attempt has failed so; None if that ends it. Raises it in our words."""
     state = sqlstate(error)
     if state == _LOCK_NOT_AVAILABLE:
-        raise RowsLocked(_LOCK_TIMEOUT) from error
+        blocked = trial.blocked + 1
+        if request.lock_timeout is None or blocked == _LOCK_TRIES:
+            tries = "" if blocked == 1 else f", in {blocked} attempts"
+            raise RowsLocked(_lock_timeout(request) + tries) from error
+        return replace(trial, blocked=blocked)
     if state in _COLLISIONS and trial.number == _ATTEMPTS:
         detail = getattr(error, "detail", None)
         raise Refused(f"{error} ({detail})" if detail else error) from error
     if state not in _RETRIED | _COLLISIONS or trial.number == _ATTEMPTS:
         return None
     return replace(trial.next(), park_all=trial.park_all or state in _COLLISIONS)
+
+
+def _lock_timeout(request: UndoRequest) -> str:
+    seconds = request.lock_timeout
+    return _LOCK_TIMEOUT if seconds is None else f"{max(1, round(seconds * 1000))}ms"
 
 
 async def redo(
@@ -168,17 +183,6 @@ async def redo(
     return await run(db, request, progress, part)
 
 
-async def last_undo(db: Database) -> int:
-    """That still stands. Raises UsageError if there is none."""
-    found: int | None = await db.fetchval(
-        "SELECT pg_catalog.max(id) FROM hotrollback.undo"
-        " WHERE redone_by IS NULL AND redo_of IS NULL"
-    )
-    if found is None:
-        raise UsageError("there is no undo that could be redone")
-    return found
-
-
 async def ready(db: Database) -> None:
     """Raises NotInstalled, or what says that the log is of elsewhere."""
     if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.meta') IS NOT NULL"):
@@ -191,13 +195,13 @@ async def _attempt(
 ) -> Report:
     key: Any = LOCK_UNDO
     await db.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
-    for name, value in (*_SETTINGS, ("lock_timeout", _LOCK_TIMEOUT)):
+    for name, value in (*_SETTINGS, ("lock_timeout", _lock_timeout(request))):
         await db.fetchval("SELECT pg_catalog.set_config($1, $2, true)", name, value)
     progress("select", 0, 0)
     await by_index(db, on=True)
     chosen = part.of(await select.resolve(db, request.selection))
     if chosen.redo_of is not None:
-        await _not_redone_yet(db, chosen.redo_of)
+        await not_redone_yet(db, chosen.redo_of)
     chosen.along = trial.along
     matched = await match(db, chosen)
     live = matched.live or matched.moves
@@ -313,18 +317,6 @@ def _done(settled: Settled, moves: Moves) -> tuple[str, list[Any]]:
     )
     gone = moves.away
     return query, [sorted(moves.left), [move.xid for move in gone], [move.lsn for move in gone]]
-
-
-async def _not_redone_yet(db: Database, undo_id: int) -> None:
-    row = await db.fetchrow(
-        "SELECT redo_of, redone_by FROM hotrollback.undo WHERE id = $1", undo_id
-    )
-    if row is None:
-        raise UnknownUndo(undo_id)
-    if row["redone_by"] is not None:
-        raise AlreadyRedone(undo_id, row["redone_by"])
-    if row["redo_of"] is not None:
-        raise UsageError(f"{undo_id} is itself a redo: select what it brought back, and undo that")
 
 
 async def _redo_of_nothing(

@@ -119,6 +119,10 @@ class AlwaysTrigger(NotPossible):
     """{} has a trigger or rule that is enabled ALWAYS ({}): it would act again during the undo"""
 
 
+class LagUnknown(NotPossible):
+    """how far standbys lag is not shown to this role: GRANT pg_monitor TO it"""
+
+
 class PlanNotMet(UndoError):
     """{} on {}: {} rows were planned and {} were touched; everything was rolled back"""
 

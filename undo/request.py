@@ -98,6 +98,9 @@ class UndoRequest:
     trust_log: bool = False
     dry_run: bool = False
     batch: int | None = None  # rows of one transaction; None: all of them
+    rate: int | None = None  # rows per second, on an average; for batches
+    max_lag: float | None = None  # seconds that standbys may lag; for batches
+    lock_timeout: float | None = None  # seconds; tried again a few times
     by: str = ""
     reason: str | None = None
     diff: bool = False  # report each row as it is and as it was

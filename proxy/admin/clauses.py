@@ -220,6 +220,24 @@ BATCH: Final = _clause(
     "in transactions of about n rows, the newest first, each complete in itself; one that was cut"
     " off is continued by the same command",
 )
+RATE: Final = _clause(
+    "RATE", "rate", values.NUMBER, "n", "with BATCH: at most n rows a second, on an average"
+)
+MAX_LAG: Final = _clause(
+    "MAX LAG",
+    "max_lag",
+    values.DURATION,
+    "'time'",
+    "with BATCH: wait while a standby lags more than this",
+)
+LOCK_TIMEOUT: Final = _clause(
+    "LOCK TIMEOUT",
+    "lock_timeout",
+    values.DURATION,
+    "'time'",
+    "wait at most so long for a row that is locked; then let go of all rows and try again, a few"
+    " times, after growing pauses (without it: 30 seconds, once)",
+)
 REASON: Final = _clause("REASON", "reason", values.TEXT, "'text'", "why: it is kept, and shown")
 AS_JSON: Final = _clause(
     "AS JSON", "as_json", values.PRESENCE, "", "the report as one JSON value", flag=""
@@ -247,6 +265,3 @@ ITS_KEY: Final = _clause(
     "the row's primary key; its values are read as the columns' types",
     positional=True,
 )
-
-# Of the design, and not yet to be had: said so instead of "syntax error".
-LATER: Final = {("RATE",): "RATE is not supported yet"}

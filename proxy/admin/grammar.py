@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from proxy.admin.clauses import LATER, Clause
+from proxy.admin.clauses import Clause
 from proxy.admin.command import Command
 from proxy.admin.commands import COMMANDS
 from undo import filters
@@ -154,9 +154,6 @@ def _clause(reading: Reading, command: Command, values: Mapping[str, Any]) -> Cl
         if not clause.words and clause.field not in values:
             return clause
     token = reading.found[reading.at]
-    for later, why in LATER.items():
-        if reading.takes(later):
-            raise GrammarError(why, token.start, sqlstate="0A000")
     words = {clause.words[0] for clause in command.clauses if clause.words}
     raise _unknown(token, words, f"it may be: {command.syntax}")
 

@@ -359,3 +359,4 @@ WHERE: Final = Conditions("conditions", _conditions, filters.render)
 UNDO_ID: Final = Value(
     "the number of an undo, or LAST", _undo_id, lambda number: str(number or "LAST")
 )
+DURATION: Final = Value("a time ('30s')", _duration, _render_duration)

@@ -157,8 +157,12 @@ async def test_rows_that_stay_locked(ground: Ground, monkeypatch: pytest.MonkeyP
     await holder.execute("BEGIN; SELECT FROM t WHERE id = 2 FOR UPDATE")
     with pytest.raises(RowsLocked, match="did not end within 100ms"):
         await ground.undo()
+    monkeypatch.setattr(engine, "_BACK_OFF", 0.01)
+    request = UndoRequest(Selection(tag="bad"), lock_timeout=0.02, by="test")
+    with pytest.raises(RowsLocked, match="did not end within 20ms, in 5 attempts"):
+        await engine.run(ground.db, request)
     await holder.execute("ROLLBACK")
-    assert (await ground.undo()).outcome == Outcome.DONE
+    assert (await engine.run(ground.db, request)).outcome == Outcome.DONE
 
 
 async def test_all_conflicts_are_told_at_once(ground: Ground) -> None:
