@@ -54,6 +54,7 @@ class Bar:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[speed]}"),
             console=err,
             transient=True,
         )
@@ -64,7 +65,8 @@ class Bar:
     def __call__(self, text: str) -> None:
         if not self._shown:
             return
-        stage, _, counts = text.partition(" ")
+        how_far, _, speed = text.partition(", ")
+        stage, _, counts = how_far.partition(" ")
         done, _, total = counts.partition("/")
         if not self._stage:
             self._progress.start()
@@ -72,8 +74,10 @@ class Bar:
             if self._stage:
                 self._progress.remove_task(self._task)
             self._stage = stage
-            self._task = self._progress.add_task(stage, total=int(total) if total else None)
-        self._progress.update(self._task, completed=int(done or 0))
+            self._task = self._progress.add_task(
+                stage, total=int(total) if total else None, speed=""
+            )
+        self._progress.update(self._task, completed=int(done or 0), speed=speed)
 
     def close(self) -> None:
         if self._stage:

@@ -123,11 +123,14 @@ class _Work:
         left = list(planned.batches)
         while left:
             batch = left.pop(0)
-            await self.between()
             try:
+                await self.between()
+                pace.begin()
                 stopped = await self._one(
                     Part(await planned.listed(self.db, batch.number)), batch.rows
                 )
+                if left and not stopped:
+                    await pace.keep(self.db, batch.rows)
             except Outdated:
                 return None
             except Exception as error:
@@ -141,8 +144,6 @@ class _Work:
                 raise
             if stopped:
                 return self._end(stopped)
-            if left:
-                await pace.keep(self.db, batch.rows)
         if self.group is not None:
             await self.db.execute(
                 "UPDATE hotrollback.undo SET more = false WHERE id = $1", self.group

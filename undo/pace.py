@@ -26,6 +26,10 @@ class Pace:
     begun: float = field(default_factory=monotonic)
     written: list[tuple[float, str]] = field(default_factory=list)  # when, and up to which LSN
 
+    def begin(self) -> None:
+        """A batch: what was paused before is not caught up with."""
+        self.begun = monotonic()
+
     async def keep(self, db: Database, rows: int) -> None:
         """After a batch of so many rows, outside of transactions. Raises LagUnknown."""
         if self.rate is not None:
@@ -39,7 +43,6 @@ class Pace:
             self.written.append((monotonic(), end))
             while await self._behind(db, self.max_lag):
                 await db.fetchval("SELECT pg_catalog.pg_sleep($1)", _LOOK_AGAIN)
-        self.begun = monotonic()
 
     async def _behind(self, db: Database, most: float) -> bool:
         due = [mark for mark in self.written if mark[0] <= monotonic() - most]

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from config import Settings
+from proxy.admin.running import Running
 
 
 class Session(Protocol):
@@ -25,6 +26,8 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
+    @property
+    def running(self) -> list[Running]: ...
     def database(self, name: str | None) -> AbstractAsyncContextManager[Any]:
         """The operator's own connection, an undo.database.Database; None: the upstream's."""
 

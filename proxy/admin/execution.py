@@ -5,7 +5,7 @@ Not: messages of clients (console), what commands do (commands).
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -16,13 +16,15 @@ from proxy.admin.backend import Backend
 from proxy.admin.command import Asked, Permission
 from proxy.admin.courtesies import BadSetting, Manners
 from proxy.admin.grammar import Call, GrammarError
+from proxy.admin.running import Speed
 from proxy.wire.encode import fields
 from undo.database import sqlstate
 from undo.errors import UndoError
 
 _log = structlog.get_logger()
 
-# A notice with this code says how far an undo is: "STAGE DONE/TOTAL", or the stage alone.
+# A notice with this code says how far an undo is: "STAGE DONE/TOTAL", with the rate
+# behind it where there is one, or the stage alone.
 PROGRESS: Final = "RB100"
 _QUIET: Final = 1.0  # seconds in which no progress is told
 _PACE: Final = 0.25  # between two notices
@@ -78,12 +80,16 @@ class Progress:
     send: Callable[[bytes], None]
     begun: float
     told: float = 0.0
+    speed: Speed = field(default_factory=Speed)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
+        speed = self.speed.of(stage, done, total)
         if now - self.begun >= _QUIET and now - self.told >= _PACE:
             self.told = now
             how_far = f" {done}/{total}" if total else ""
+            if speed and total:
+                how_far += f", {speed[0]} a second, {speed[1]} s left"
             self.send(notice("INFO", stage + how_far, PROGRESS))
 
 

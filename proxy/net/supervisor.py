@@ -23,6 +23,7 @@ import uvloop
 from config import Address, ConfigError, Settings
 from proxy import events
 from proxy.admin.console import Console
+from proxy.admin.running import Running
 from proxy.net import credentials, listen, operator, verifiers
 from proxy.net.admin_socket import AdminSocket
 from proxy.net.children import Children
@@ -42,6 +43,7 @@ class Supervisor:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     capture_on: bool = True
     hurry: bool = False
+    running: list[Running] = field(default_factory=list)
     _reloading: asyncio.Task[None] | None = None
 
     # -- what console commands need -----------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from proxy.admin.command import Asked, Command, Permission, Rows
-from proxy.admin.commands import fence, lifecycle, past, show, undo
+from proxy.admin.commands import fence, lifecycle, past, running, show, undo
 from proxy.admin.table import TEXT, Column
 
 
@@ -27,6 +27,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *show.COMMANDS,
     *past.COMMANDS,
     *undo.COMMANDS,
+    *running.COMMANDS,
     *fence.COMMANDS,
     *lifecycle.COMMANDS,
     _HELP,

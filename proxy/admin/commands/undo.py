@@ -12,6 +12,7 @@ from typing import Any, Final
 from proxy.admin import clauses
 from proxy.admin.command import Asked, Command, Permission, Rows
 from proxy.admin.commands.fence import fence_of
+from proxy.admin.commands.running import watched
 from proxy.admin.moments import window
 from proxy.admin.table import INT, JSON, TEXT, TIME, Column
 from undo import batches, fences
@@ -53,7 +54,8 @@ async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
         left = await unfinished(db, request.selection)
         if left:
             asked.notice(f"open, and left as they are: {told(left)}")
-        report = await batches.run(db, request, progress=asked.progress)
+        async with watched(asked, db, values, request.selection.words()) as run:
+            report = await batches.run(db, request, run.progress, run.between)
     return _answer(asked, values, replace(report, open=left))
 
 
@@ -80,15 +82,18 @@ async def _wait(asked: Asked, db: Any, selection: Selection, values: Mapping[str
 
 async def redo(asked: Asked, values: Mapping[str, Any]) -> Rows:
     async with asked.backend.database(values.get("database")) as db:
-        report = await batches.redo(
-            db,
-            values["undo_id"],
-            by=asked.user,
-            reason=values.get("reason"),
-            dry_run=values.get("dry_run", False),
-            policy=values.get("policy", "abort"),
-            progress=asked.progress,
-        )
+        what = f"redo of undo {values['undo_id'] or 'LAST'}"
+        async with watched(asked, db, values, what) as run:
+            report = await batches.redo(
+                db,
+                values["undo_id"],
+                by=asked.user,
+                reason=values.get("reason"),
+                dry_run=values.get("dry_run", False),
+                policy=values.get("policy", "abort"),
+                progress=run.progress,
+                between=run.between,
+            )
     return _answer(asked, values, report)
 
 
