@@ -86,11 +86,11 @@ def remote(args: Arguments) -> int:
     from proxy import remote as commands
     from proxy.asking import NobodyToAsk
 
-    if commands.selects_nothing(args.command, args):
+    if commands.selects_nothing(args.command, args) and not getattr(args, "plan_file", None):
         args.parser.error("say what to undo: " + ", ".join(commands.selector_flags(args.command)))
     try:
         return commands.run(settings_of(args), args.command, args)
-    except NobodyToAsk as error:
+    except (NobodyToAsk, commands.BadPlan) as error:
         return failed(error, USAGE)
     except commands.FAILURES as error:
         return failed(error)

@@ -6,10 +6,11 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time
+from pathlib import Path
 from typing import Any, Final
 
 from config import Settings
-from proxy import console_client, printing
+from proxy import console_client, plan_file, printing
 from proxy.admin import clauses
 from proxy.admin.clauses import Clause
 from proxy.admin.command import Command, Permission
@@ -22,6 +23,7 @@ from proxy.asking import confirmed, require_terminal
 
 SELECTORS: Final = frozenset(clause.field for clause in clauses.SELECTORS)
 FAILURES: Final = (console_client.NoConsole, console_client.Refused)
+BadPlan = plan_file.BadPlan
 
 
 def families() -> dict[str, list[Command]]:
@@ -47,6 +49,24 @@ def add_flags(to: argparse.ArgumentParser, command: Command) -> None:
     to.add_argument("--json", action="store_true", help="print JSON for programs")
     if asks_first(command):
         to.add_argument("--yes", action="store_true", help="do not ask")
+    if clauses.PLAN in command.clauses:
+        to.add_argument(
+            "--sql",
+            metavar="FILE",
+            help="change nothing, and write a script for psql that does it",
+        )
+        to.add_argument(
+            "--save-plan",
+            metavar="FILE",
+            help="with --dry-run: write down what was asked and what it would do, for --plan",
+        )
+        to.add_argument(
+            "--plan",
+            dest="plan_file",
+            metavar="FILE",
+            help="do exactly what the dry run showed that wrote this file; fail, and change"
+            " nothing, if anything about it has changed since",
+        )
 
 
 def asks_first(command: Command) -> bool:
@@ -132,6 +152,12 @@ def run(settings: Settings, command: Command, args: argparse.Namespace) -> int:
     """Raises FAILURES, asking.NobodyToAsk."""
     values = values_of(args, command)
     if asks_first(command):
+        if getattr(args, "save_plan", None) and clauses.DRY_RUN.field not in values:
+            raise BadPlan("--save-plan goes with --dry-run")
+        if getattr(args, "sql", None):
+            return _script(settings, command, values, args)
+        if getattr(args, "plan_file", None):
+            values = plan_file.read(args.plan_file, command, values)
         return _undo(settings, command, values, args)
     if command.json_columns:  # its columns are known from its rows alone
         values[clauses.AS_JSON.field] = True
@@ -179,7 +205,31 @@ def _undo(
         printing.report({**preview, "statements": ()}, redo=_is_redo(command))
         if not confirmed("Do it?"):
             return 1
-    return _print_report(command, _report(settings, command, values), args)
+    report = _report(settings, command, values)
+    if getattr(args, "save_plan", None):
+        plan_file.write(args.save_plan, Call(command, values), report)
+    return _print_report(command, report, args)
+
+
+def _script(
+    settings: Settings, command: Command, values: dict[str, Any], args: argparse.Namespace
+) -> int:
+    """What stands in the way of a script is reported as of a dry run."""
+    call = Call(command, {**values, clauses.AS_SQL.field: True})
+    try:
+        answer = console_client.run(settings, render(call), printing.tell)
+    except console_client.Refused:
+        report = _report(settings, command, {**values, clauses.DRY_RUN.field: True})
+        if report["outcome"] == "preview":
+            raise
+        return _print_report(command, report, args)
+    try:
+        with Path(args.sql).open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for (line,) in answer.rows)
+    except OSError as error:
+        raise BadPlan(f"cannot write {args.sql}: {error.strerror}") from error
+    printing.tell(f"written: psql -1 -v ON_ERROR_STOP=1 -f {args.sql} does it; nothing was changed")
+    return 0
 
 
 def _report(settings: Settings, command: Command, values: Mapping[str, Any]) -> dict[str, Any]:

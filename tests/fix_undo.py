@@ -1,6 +1,7 @@
 """Undo on plain connections: tables whose capture triggers record, writes under tags, dumps."""
 
 import asyncio
+import subprocess
 from dataclasses import dataclass
 
 import asyncpg
@@ -43,6 +44,28 @@ class Ground:
     async def preview(self, policy: str = "abort", **selectors) -> Report:
         selection = Selection(**(selectors or {"tag": BAD}))
         return await run(self.db, UndoRequest(selection, policy=policy, dry_run=True, by="test"))
+
+    async def script(self, policy: str = "abort", **selectors) -> str:
+        """The undo as a script for psql."""
+        said: list[str] = []
+        selection = Selection(**(selectors or {"tag": BAD}))
+        request = UndoRequest(selection, policy=policy, dry_run=True, by="test")
+        await run(self.db, request, script=said.append)
+        return "".join(said)
+
+    async def psql(self, script: str, *flags: str) -> tuple[int, str]:
+        """Exit status, and what it says on standard error."""
+        command = [str(self.database.server.bin / "psql"), "-X", "-d", self.database.url()]
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [*command, *(flags or ("-1", "-v", "ON_ERROR_STOP=1")), "-f", "-"],
+            input=script,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout == ""
+        return done.returncode, done.stderr
 
     async def redo(self, undo_id: int | None = None) -> Report:
         return await redo(self.db, undo_id, by="test")

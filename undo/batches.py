@@ -58,6 +58,8 @@ async def run(
         if request.rate or request.max_lag:
             raise UsageError("RATE and MAX LAG are kept between batches: say BATCH, too")
         return await engine.run(db, request, progress)
+    if request.plan is not None:
+        raise UsageError("a PLAN is done in one transaction: leave out BATCH")
     work = _Work(db, request, progress or (lambda *_: None), between)
     for _ in range(_ROUNDS):
         report = await work.round()

@@ -12,6 +12,7 @@ from typing import Any, Final
 from undo.database import Database, sqlstate
 from undo.errors import (
     NotInstalled,
+    PlanMoved,
     Refused,
     RowsLocked,
     TooBusy,
@@ -25,11 +26,13 @@ from undo.origin import check_origin
 from undo.policies import POLICIES
 from undo.report import Report, TableReport
 from undo.request import Selection, UndoRequest
+from undo.script import Say, write
 from undo.stages import select
 from undo.stages.along import told
 from undo.stages.apply import Planned, apply, plan
 from undo.stages.describe import describe
 from undo.stages.diff import differences
+from undo.stages.digest import digest, hold
 from undo.stages.gaps import gaps_of
 from undo.stages.load import by_index, match, summarize
 from undo.stages.moves import Moves, bring_back, moves_of, take_away
@@ -92,9 +95,14 @@ def _silence(_stage: str, _done: int, _total: int) -> None:
 
 
 async def run(
-    db: Database, request: UndoRequest, progress: Progress | None = None, part: Part = WHOLE
+    db: Database,
+    request: UndoRequest,
+    progress: Progress | None = None,
+    part: Part = WHOLE,
+    script: Say | None = None,
 ) -> Report:
-    """Undo what is selected: all of it, or nothing. Raises UndoError; Outdated for a part."""
+    """Undo what is selected: all of it, or nothing. A dry run says the same as a script, piece by
+    piece, if asked. Raises UndoError; Outdated for a part."""
     policies = {request.policy, *(policy for _, policy in request.policies)}
     for policy in policies - POLICIES.keys():
         raise UnknownPolicy(policy, ", ".join(POLICIES))
@@ -102,12 +110,14 @@ async def run(
         raise UsageError("a redo takes nobody along: undo what is in its way first")
     await ready(db)
     await summarize(db)
-    trial = _Trial()
+    trial = _Trial(script=script)
     while True:
         try:
             async with db.transaction(isolation="read_committed"):
                 return await _attempt(db, request, progress or _silence, trial, part)
         except _RolledBack as end:
+            if request.plan is not None and end.report.outcome is not Outcome.PREVIEW:
+                raise PlanMoved(end.report.message) from None
             return end.report
         except _Along as more:
             if part.listed:
@@ -134,6 +144,7 @@ class _Trial:
     along: frozenset[int] = frozenset()
     blocked: int = 0  # attempts that ended at a lock
     begun: float = field(default_factory=monotonic)
+    script: Say | None = None
 
     def next(self) -> "_Trial":
         if self.number == _ATTEMPTS:
@@ -278,6 +289,7 @@ async def _carry_out(
         if moves.away or moves.back:
             raise _RolledBack(report)
         return report
+    await hold(db, settled, moves, request, report)
     await apply(db, settled.tables, laid, planned, sequence, progress)
     await bring_back(db, moves)
     progress("record", 0, 0)
@@ -296,7 +308,10 @@ async def _carry_out(
     if request.diff:
         report = replace(report, diff=await differences(db, settled.laid))
     if request.dry_run:
-        report = replace(report, outcome=Outcome.PREVIEW, undo_id=None, xid=None)
+        if trial.script is not None:
+            await write(db, settled, moves, planned, sequence, trial.script)
+        made = await digest(db, settled, moves, request, report)
+        report = replace(report, outcome=Outcome.PREVIEW, undo_id=None, xid=None, digest=made)
         raise _RolledBack(await preview(db, settled, moves, planned, sequence, report))
     return report
 

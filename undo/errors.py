@@ -140,6 +140,14 @@ class RowsLocked(UndoError):
     changed. See who it is in pg_stat_activity, and try again"""
 
 
+class NoScript(UndoError):
+    """there is no script of this undo: {}"""
+
+
+class PlanMoved(UndoError):
+    """the plan no longer holds: {}. Nothing was changed: make a new one, and look at it"""
+
+
 class StillOpen(UndoError):
     """transactions that may belong to the selection did not end within {}: {}. Nothing was
     changed"""

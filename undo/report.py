@@ -48,6 +48,7 @@ class Report:
     seconds: float = 0.0  # that all of it took, without the commit
     diff: tuple[RowDiff, ...] = ()
     batches: int = 0  # transactions that it took; 0: it was not split
+    digest: str | None = None  # of what a preview would do: UndoRequest.plan
     message: str = ""
 
     @property

@@ -104,6 +104,7 @@ class UndoRequest:
     by: str = ""
     reason: str | None = None
     diff: bool = False  # report each row as it is and as it was
+    plan: str | None = None  # the digest of a preview: this and nothing else is to be done
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""

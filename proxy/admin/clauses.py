@@ -204,6 +204,15 @@ DIFF: Final = _clause(
     "",
     "show each row as it is before the undo and after it: some of each table, all in JSON",
 )
+PLAN: Final = _clause(
+    "PLAN",
+    "plan",
+    values.TEXT,
+    "'digest'",
+    "do exactly what the dry run with the same clauses and this digest showed, or fail and change"
+    " nothing; on the command line --plan FILE, written by --dry-run --save-plan FILE",
+    flag="",
+)
 FENCE: Final = _clause(
     "FENCE",
     "fence",
@@ -241,6 +250,15 @@ LOCK_TIMEOUT: Final = _clause(
 REASON: Final = _clause("REASON", "reason", values.TEXT, "'text'", "why: it is kept, and shown")
 AS_JSON: Final = _clause(
     "AS JSON", "as_json", values.PRESENCE, "", "the report as one JSON value", flag=""
+)
+AS_SQL: Final = _clause(
+    "AS SQL",
+    "as_sql",
+    values.PRESENCE,
+    "",
+    "a dry run that answers with a script for psql, which does the same to the rows or aborts; on"
+    " the command line --sql FILE",
+    flag="",
 )
 UNDO_ID: Final = _clause(
     "", "undo_id", values.UNDO_ID, "n | LAST", "the number of an undo, or last", flag=""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from proxy.admin.backend import Backend
-from proxy.admin.clauses import AS_JSON, Clause
+from proxy.admin.clauses import AS_JSON, AS_SQL, Clause
 from proxy.admin.table import Column
 
 
@@ -55,6 +55,7 @@ class Command:
     run: Run
     clauses: tuple[Clause, ...] = ()
     json_columns: tuple[Column, ...] = ()  # of the answer AS JSON
+    sql_columns: tuple[Column, ...] = ()  # AS SQL
     word: str = ""  # its word on the command line, where it is not made of `words`
 
     @property
@@ -80,4 +81,6 @@ class Command:
         return "\n".join(lines)
 
     def columns_of(self, values: Mapping[str, Any]) -> tuple[Column, ...]:
+        if values.get(AS_SQL.field):
+            return self.sql_columns
         return self.json_columns if values.get(AS_JSON.field) else self.columns

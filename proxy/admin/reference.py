@@ -63,7 +63,9 @@ in a dry run those of the real run that was rolled back: the commit is not in it
 sequences of the tables that it inserted into, materialized views over its tables, notifies, large
 objects and doings outside of the database that the catalog tells of), `message`.
 
-In a dry run also `triggers` (`relation`, `name`, `kind`, `fires`: those that what is written calls;
+In a dry run also `digest` (of all rows as they are, where they are and what they become, of the
+conflicts and of the policies: `PLAN 'digest'` behind the same clauses does this or fails),
+`triggers` (`relation`, `name`, `kind`, `fires`: those that what is written calls;
 users' triggers and rules are kept silent, and foreign keys of such tables are checked by the undo
 itself) and `locks` (`relation`, `mode` as in `pg_locks`, the strongest; `rows` locked). With `DIFF`
 `diff` (`relation`, `key`, `op`: `insert`, `update` or `delete`, `columns`: `column`, `now`, `then`,

@@ -337,3 +337,49 @@ def test_a_server_that_is_down_is_said_once(tmp_path: Path) -> None:
         done = serving.call("show", "tags", check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("is the server behind the proxy up?") == 1
+
+
+def test_a_plan_that_another_person_has_seen(shop: Proxy, tmp_path: Path) -> None:
+    path = str(tmp_path / "plan.json")
+    shop.cli("undo", "--tag", "deploy-42", "--dry-run", "--reason", "it's", "--save-plan", path)
+    plan = json.loads(Path(path).read_text())
+    assert plan["command"] == "UNDO TAG 'deploy-42' REASON 'it''s'"
+    for wrong in (
+        ("--tag", "x", "--plan", path),
+        ("--tag", "deploy-42", "--yes", "--save-plan", path),
+    ):
+        assert shop.cli("undo", *wrong, "--json", check=False).returncode == 2
+    shop.psql("UPDATE products SET name = 'other' WHERE id = 1")
+    before = shop.database.psql("SELECT * FROM products ORDER BY id")
+    refused = shop.cli("undo", "--plan", path, "--yes", check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "the plan no longer holds: 1 conflict" in refused.stderr
+    assert shop.database.psql("SELECT * FROM products ORDER BY id") == before
+
+    again = (
+        "undo",
+        "--tag",
+        "deploy-42",
+        "--on-conflict",
+        "merge",
+        "--dry-run",
+        "--save-plan",
+        path,
+    )
+    shop.cli(*again)
+    done = json.loads(shop.cli("undo", "--plan", path, "--yes", "--json").stdout)
+    assert (done["outcome"], len(done["conflicts"])) == ("done", 1)
+    assert shop.database.psql(PRICES) == [(n, n) for n in range(1, 10)]
+
+
+def test_the_undo_as_a_script(shop: Proxy, tmp_path: Path) -> None:
+    path = str(tmp_path / "undo.sql")
+    damaged = shop.database.psql(PRICES)
+    shop.cli("undo", "--tag", "deploy-42", "--sql", path)
+    assert shop.database.psql(PRICES) == damaged
+    psql = [str(shop.database.server.bin / "psql"), "-X", "-1", "-v", "ON_ERROR_STOP=1"]
+    subprocess.run([*psql, "-f", path, shop.database.url()], check=True, capture_output=True)
+    assert shop.database.psql(PRICES) == [(n, n) for n in range(1, 10)]
+    none = shop.cli("undo", "--tag", "deploy-42", "--sql", path, check=False)
+    assert none.returncode == 3
+    assert "4 conflicts:" in none.stdout

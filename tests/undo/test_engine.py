@@ -264,3 +264,9 @@ async def test_undo_gives_back_and_redo_does_again(ground: Ground, name: str) ->
     again = await ground.undo()
     assert again.outcome == Outcome.DONE
     assert await ground.dump() == before
+
+    await ground.redo()
+    script = await ground.script()
+    done = await ground.psql(script)
+    assert done == (0, ""), f"{done[1]}\n{script}"
+    assert await ground.dump() == before

@@ -2,9 +2,11 @@
 
 import json
 
+import pytest
 from fix_undo import Ground
 
 from undo.engine import run
+from undo.errors import PlanMoved
 from undo.model import Lock, Outcome, Trigger
 from undo.request import Selection, UndoRequest
 
@@ -98,3 +100,51 @@ async def test_rows_as_they_are_and_as_they_will_be(ground: Ground) -> None:
         ground.db, UndoRequest(request.selection, policy="force", diff=True, by="test")
     )
     assert done.diff == report.diff
+
+
+PLANNED = (
+    "CREATE TABLE t (id int PRIMARY KEY, v text, n int); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c');"
+    "CREATE TABLE k (v text); INSERT INTO k VALUES ('old'), ('same'), ('same')"
+)
+DAMAGE = "UPDATE t SET v = 'x' WHERE id < 3; DELETE FROM k"
+
+
+@pytest.mark.parametrize("policy", ["abort", "skip", "merge", "cascade", "force"])
+async def test_a_plan_is_done_as_it_was_or_not_at_all(ground: Ground, policy: str) -> None:
+    """Whatever has come in between: to a row of the plan, in whose way it is or not."""
+    await ground.given(PLANNED)
+    await ground.write(DAMAGE)
+
+    def asked(digest: str | None, *, dry_run: bool) -> UndoRequest:
+        return UndoRequest(Selection(tag="bad"), policy=policy, dry_run=dry_run, plan=digest)
+
+    plan = (await run(ground.db, asked(None, dry_run=True))).digest
+    for between in (
+        "UPDATE t SET n = 5 WHERE id = 2",
+        "UPDATE t SET n = n WHERE id = 2",
+        "DELETE FROM t WHERE id = 1",
+    ):
+        await ground.write(between, tag="others")
+        before = await ground.dump()
+        with pytest.raises(PlanMoved):
+            await run(ground.db, asked(plan, dry_run=False))
+        assert await ground.dump() == before
+        looked = await run(ground.db, asked(None, dry_run=True))
+        if looked.outcome is not Outcome.PREVIEW:
+            return
+        assert looked.digest != plan
+        plan = looked.digest
+    await ground.write("UPDATE t SET n = 1 WHERE id = 3; INSERT INTO k VALUES ('new')", "others")
+    assert (await run(ground.db, asked(plan, dry_run=True))).digest == plan
+    assert (await run(ground.db, asked(plan, dry_run=False))).outcome is Outcome.DONE
+
+
+async def test_a_plan_of_another_policy_or_selection_is_another(ground: Ground) -> None:
+    await ground.given(PLANNED)
+    await ground.write(DAMAGE)
+    found = {
+        (await run(ground.db, UndoRequest(selection, policy=policy, dry_run=True))).digest
+        for policy in ("abort", "force")
+        for selection in (Selection(tag="bad"), Selection(tables=("t",)), Selection(tables=("k",)))
+    }
+    assert len(found) == 6

@@ -15,8 +15,8 @@ from proxy.admin.commands.fence import fence_of
 from proxy.admin.commands.running import watched
 from proxy.admin.moments import window
 from proxy.admin.table import INT, JSON, TEXT, TIME, Column
-from undo import batches, fences
-from undo.errors import NothingToFence, StillOpen, UsageError
+from undo import batches, engine, fences
+from undo.errors import NoScript, NothingToFence, StillOpen, UsageError
 from undo.model import Along, Conflict, Outcome, RowDiff
 from undo.report import Report
 from undo.request import Selection, UndoRequest
@@ -40,7 +40,7 @@ async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
         ignore=values.get("ignore", ()),
         accept_gaps=values.get("accept_gaps", False),
         trust_log=values.get("trust_log", False),
-        dry_run=values.get("dry_run", False),
+        dry_run=values.get("dry_run", False) or values.get("as_sql", False),
         batch=values.get("batch"),
         rate=values.get("rate"),
         max_lag=values.get("max_lag"),
@@ -48,15 +48,28 @@ async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
         by=asked.user,
         reason=values.get("reason"),
         diff=values.get("diff", False),
+        plan=values.get("plan"),
     )
     async with asked.backend.database(values.get("database")) as db, _fence(asked, db, values):
         await _wait(asked, db, request.selection, values)
         left = await unfinished(db, request.selection)
         if left:
             asked.notice(f"open, and left as they are: {told(left)}")
+        script: list[str] = []
+        if values.get("as_sql"):
+            if request.batch is not None:
+                raise NoScript("a script is one transaction: leave out BATCH")
+            report = await engine.run(db, request, progress=asked.progress, script=script.append)
+            return _script(report, script)
         async with watched(asked, db, values, request.selection.words()) as run:
             report = await batches.run(db, request, run.progress, run.between)
     return _answer(asked, values, replace(report, open=left))
+
+
+def _script(report: Report, script: list[str]) -> Rows:
+    if not script:
+        raise NoScript(report.message or report.outcome)
+    return [(line,) for line in "".join(script).removesuffix("\n").split("\n")]
 
 
 def _fence(asked: Asked, db: Any, values: Mapping[str, Any]) -> AbstractAsyncContextManager[None]:
@@ -66,7 +79,7 @@ def _fence(asked: Asked, db: Any, values: Mapping[str, Any]) -> AbstractAsyncCon
         return nullcontext()
     if wanted.empty:
         raise NothingToFence
-    if values.get("dry_run"):
+    if values.get("dry_run") or values.get("as_sql"):
         return nullcontext()
     return fences.fenced(db, wanted, by=asked.user, reason=values.get("reason"))
 
@@ -141,6 +154,8 @@ def rows_of(report: Report) -> Iterator[Line]:
                 yield what, table.relation, rows, None
     if report.seconds:
         yield "took", None, None, f"{report.seconds} s"
+    if report.digest:
+        yield "plan", None, None, report.digest
     yield from _diff(report.diff)
     yield from _some("taken along", [(None, _along(along)) for along in report.along])
     yield from _some("conflict", [(c.relation, _conflict(c)) for c in report.conflicts])
@@ -217,12 +232,14 @@ _REPORT: Final = (
         "what",
         TEXT,
         "outcome, what happened to rows, how long it took, a row's difference, a conflict, what is"
-        " open, a gap; what is not touched; in a dry run a trigger, a lock, a statement",
+        " open, a gap; what is not touched; in a dry run the plan's digest, a trigger, a lock, a"
+        " statement",
     ),
     Column("relation", TEXT, "the table"),
     Column("rows", INT, "how many"),
     Column("detail", TEXT, "more about it"),
 )
+_SQL: Final = (Column("sql", TEXT, "a line of the script"),)
 REPORT_JSON: Final = (Column("report", JSON, "the whole report: outcome, exit_code, tables, ..."),)
 
 COMMANDS: Final = (
@@ -251,9 +268,12 @@ COMMANDS: Final = (
             clauses.REASON,
             clauses.DRY_RUN,
             clauses.DIFF,
+            clauses.PLAN,
             clauses.AS_JSON,
+            clauses.AS_SQL,
         ),
         json_columns=REPORT_JSON,
+        sql_columns=_SQL,
     ),
     Command(
         ("REDO",),
