@@ -110,7 +110,9 @@ async def split(db: Database, settled: Settled, rows: int, along: frozenset[int]
     await db.execute(
         _SPLIT.format(split=bare["split"], placed=names["placed"], changes=laid.changes)
     )
-    await db.execute(f"CREATE INDEX ON {names['split']} (batch); ANALYZE {names['split']}")
+    await db.execute(
+        f"CREATE INDEX ON {names['split']} (batch, xid, lsn); ANALYZE {names['split']}"
+    )
     found = await db.fetch(
         f"SELECT p.batch, pg_catalog.count(*) FROM {names['placed']} p GROUP BY 1 ORDER BY 1"
     )
