@@ -129,6 +129,13 @@ def quote_literal(text: str) -> str:
     return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
 
 
+def joined(parts: Iterable[str], by: str) -> str:
+    """Texts (SQL) put behind one another, without those that are null. A function of the server
+    takes no more than 100 arguments, and a table may have more columns."""
+    listed = ", ".join(parts)
+    return f"pg_catalog.array_to_string(ARRAY[{listed}]::pg_catalog.text[], {quote_literal(by)})"
+
+
 def whole(columns: Sequence[Column], *, safe_settings: bool) -> bool:
     """Whether row_to_json of the whole row is exact and evaluates nothing."""
     return all(

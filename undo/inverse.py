@@ -7,7 +7,7 @@ it wrote and whether they became what they were meant to. Pure. Not: when they a
 from collections.abc import Iterable
 from typing import Final
 
-from undo.image import Column, image, key_hash, quote_ident, quote_literal, same
+from undo.image import Column, image, joined, key_hash, quote_ident, quote_literal, same
 from undo.log import RECORDS_ITSELF
 from undo.stages.rows import Rows
 
@@ -106,11 +106,11 @@ def readable(rows: Rows, most: int) -> str:
     names = quote_literal(", ".join(quote_ident(c.name) for c in columns))
     over = " OVERRIDING SYSTEM VALUE" if any(c.identity == "a" for c in columns) else ""
     where = _where(rows, "o")
-    changed = ", ".join(
+    changed = [
         f"CASE WHEN {rows.differ([c.name], 'w', 'o')} THEN"
         f" pg_catalog.format('%I = %L', {quote_literal(c.name)}, w.{quote_ident(c.name)}) END"
         for c in columns
-    )
+    ]
     if columns:
         text = f"INSERT INTO %s (%s){over} VALUES (%s);"
         row = f"pg_catalog.format('{text}', {name}, {names}, {wanted})"
@@ -120,7 +120,7 @@ def readable(rows: Rows, most: int) -> str:
         f"SELECT CASE e.op WHEN 'I' THEN {row}"
         f" WHEN 'D' THEN pg_catalog.format('DELETE FROM %s WHERE %s;', {name}, {where})"
         f" ELSE pg_catalog.format('UPDATE %s SET %s WHERE %s;', {name},"
-        f" pg_catalog.concat_ws(', ', {changed or 'NULL'}), {where}) END"
+        f" {joined(changed, ', ')}, {where}) END"
         f" FROM {rows.effects} e LEFT JOIN {rows.want} w ON w.{rows.n} = e.n"
         f" LEFT JOIN {rows.ours} o ON o.{rows.n} = e.n"
         f" WHERE e.active AND e.root = {rows.family.root} ORDER BY e.n LIMIT {most}"
@@ -129,7 +129,7 @@ def readable(rows: Rows, most: int) -> str:
 
 def _values(columns: Iterable[Column], alias: str) -> str:
     parts = [f"pg_catalog.format('%L', {alias}.{quote_ident(c.name)})" for c in columns]
-    return f"pg_catalog.concat_ws(', ', {', '.join(parts)})" if parts else "''"
+    return joined(parts, ", ")
 
 
 def _where(rows: Rows, alias: str) -> str:
@@ -146,4 +146,4 @@ def _where(rows: Rows, alias: str) -> str:
         f" pg_catalog.format('%I = %L', {quote_literal(name)}, {alias}.{quote_ident(name)}) END"
         for name in names
     ]
-    return f"pg_catalog.concat_ws(' AND ', {', '.join(parts)})" if parts else "'true'"
+    return joined(parts, " AND ") if parts else "'true'"

@@ -214,3 +214,24 @@ async def test_what_an_exclusion_constraint_holds_apart(ground: Ground) -> None:
     assert [along.tag for along in report.along] == ["theirs"]
     rows = "SELECT id, during::text FROM t ORDER BY id"
     assert await ground.rows(rows) == [(1, "[1,5)"), (2, "[5,9)"), (3, "[9,12)")]
+
+
+@pytest.mark.parametrize("policy", ["merge", "force"])
+async def test_more_columns_than_a_function_takes_arguments(ground: Ground, policy: str) -> None:
+    columns = ", ".join(f"c{i} int DEFAULT {i}" for i in range(150))
+    await ground.given(
+        f"CREATE TABLE t (id int PRIMARY KEY, {columns}); INSERT INTO t VALUES (1), (2)"
+    )
+    before = await ground.dump()
+    await ground.write("UPDATE t SET c7 = 0 WHERE id = 1; DELETE FROM t WHERE id = 2")
+    await ground.write("UPDATE t SET c149 = 0 WHERE id = 1", "theirs")
+    await ground.write("INSERT INTO t VALUES (3)")
+    preview = await undo(ground, policy=policy, dry_run=True)
+    assert preview.outcome is Outcome.PREVIEW
+    assert [text.split(" ", 1)[0] for text in preview.statements] == ["UPDATE", "INSERT", "DELETE"]
+    assert (await undo(ground, policy=policy)).outcome is Outcome.DONE
+    assert await ground.rows("SELECT c7, c149 FROM t WHERE id = 1") == [
+        (7, 0 if policy == "merge" else 149)
+    ]
+    await ground.write("UPDATE t SET c149 = 149")
+    assert await ground.dump() == before

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from undo.database import Database
-from undo.image import Column, quote_ident, quote_literal, read_back, same_value
+from undo.image import Column, joined, quote_ident, quote_literal, read_back, same_value
 from undo.stages.load import Partitions, serial
 from undo.stages.rows import Laid, Rows
 
@@ -114,11 +114,11 @@ async def _take_apart(
         + ") q"
     )
     taken, kept = _each(columns, "m.x{1}", by=" OR "), _each(columns, "m.y{1}", by=" OR ")
-    names = ", ".join(
-        f"CASE WHEN m.y{k} THEN {quote_literal(c.name)} END" for k, c in enumerate(columns)
+    names = joined(
+        (f"CASE WHEN m.y{k} THEN {quote_literal(c.name)} END" for k, c in enumerate(columns)), ", "
     )
     for n, some, others in await db.fetch(
-        f"SELECT m.n, {taken}, CASE WHEN {kept} THEN pg_catalog.concat_ws(', ', {names}) END"
+        f"SELECT m.n, {taken}, CASE WHEN {kept} THEN {names} END"
         f"  FROM pg_temp.{table} m WHERE {kept} OR NOT ({taken})"
     ):
         if not some:
