@@ -146,9 +146,9 @@ def test_trace_is_the_same(ways: Ways, name: str) -> None:
 
 
 @pytest.mark.parametrize("server", [18], indirect=True)
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [*ALL][::3])
 def test_relayed_trace_is_the_same(ways: Ways, name: str) -> None:
-    """Without capture nothing depends on the version."""
+    """Without capture nothing depends on the version, and little on what is said."""
     assert ways.proxied["off"].held(ALL[name]) == ways.expected(name)
 
 

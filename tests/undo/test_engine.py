@@ -265,6 +265,8 @@ async def test_undo_gives_back_and_redo_does_again(ground: Ground, name: str) ->
     assert again.outcome == Outcome.DONE
     assert await ground.dump() == before
 
+    if ground.database.server.version < 18:
+        return  # scripts do not depend on the version: test_script.py runs some on each
     await ground.redo()
     script = await ground.script()
     done = await ground.psql(script)
