@@ -92,7 +92,7 @@ def test_an_address_in_use_is_said() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_command_has_its_help(capsys: pytest.CaptureFixture[str], command) -> None:
-    """Its flags are its clauses, and none besides."""
+    """Its flags are its clauses, and those for files; none besides."""
     words = next(
         [word, member.words[-1].lower()] if len(members) > 1 else [word]
         for word, members in remote.families().items()
@@ -103,10 +103,12 @@ def test_every_command_has_its_help(capsys: pytest.CaptureFixture[str], command)
         cli.main([*words, "-h"])
     assert end.value.code == 0
     told = capsys.readouterr().out
-    flags = {word.strip("[],") for word in told.split() if word.strip("[],").startswith("--")}
+    words = [word.strip("[],:") for word in told.split()]
+    flags = {word for word in words if word.startswith("--")}
     own = {clause.flag for clause in command.clauses if clause.flag}
     assert own <= flags
-    assert flags - own <= {"--help", "--admin", "--config", "--json", "--yes"}
+    files = {"--sql", "--save-plan", "--plan"} if command.words == ("UNDO",) else set()
+    assert flags - own == {"--help", "--admin", "--config", "--json", "--yes"} & flags | files
 
 
 def test_the_version_is_said() -> None:

@@ -104,6 +104,8 @@ def writing(proxy: Proxy, tag: str) -> Iterator[list[str]]:
             while True:
                 try:
                     connection.execute(WORSE)
+                except psycopg.errors.DeadlockDetected:
+                    continue  # with the undo
                 except psycopg.Error as error:
                     ends.append(str(error.diag.sqlstate))
                     return

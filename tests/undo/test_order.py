@@ -16,7 +16,8 @@ def foreign_key(
     return ForeignKey(
         f"{child}_{parent}_fkey",
         *(NAMES[child], child, frozenset({NAMES[child]}), ("p",)),
-        *(NAMES[parent], parent, ("id",), ("OPERATOR(pg_catalog.=)",)),
+        *(NAMES[parent], parent, frozenset({NAMES[parent]})),
+        *(("id",), ("OPERATOR(pg_catalog.=)",)),
         *(deferrable, delete, update),
         full=False,
         temporal=False,

@@ -226,7 +226,7 @@ async def test_unknown_names_are_said(ground: Ground, selectors: dict, error: ty
 
 async def test_an_unknown_policy(ground: Ground) -> None:
     await ground.given(TWO_TABLES)
-    with pytest.raises(errors.UnknownPolicy, match="abort, skip, force"):
+    with pytest.raises(errors.UnknownPolicy, match="abort, skip, merge, cascade, force"):
         await ground.undo(policy="hope")
 
 
