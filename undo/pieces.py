@@ -60,15 +60,19 @@ def there(rows: Rows) -> str:
     )
 
 
+def _literal(value: str) -> str:
+    """A query's text for a literal. Capture triggers take a certain word in a statement's text for
+    the sign that it records itself: in a value it is taken apart."""
+    apart = "'hotrollback_''' || pg_catalog.chr(10) || '''w'"
+    return f"pg_catalog.replace(pg_catalog.format('%L', {value}), 'hotrollback_w', {apart})"
+
+
 def _value(column: Column, alias: str) -> str:
-    """A query's text for a literal of the column's value. Capture triggers take a certain word in
-    a statement's text for the sign that it records itself: in a value it is taken apart."""
+    """A query's text for a literal of the column's value."""
     value = f"{alias}.{quote_ident(column.name)}"
     if column.kind is ColumnKind.OID:
         value = f"{value}::pg_catalog.oid"
-    apart = "'hotrollback_''' || pg_catalog.chr(10) || '''w'"
-    literal = f"pg_catalog.replace(pg_catalog.format('%L', {value}), 'hotrollback_w', {apart})"
-    return f"{literal} || {quote_literal(f'::{column.type_sql}')}"
+    return f"{_literal(value)} || {quote_literal(f'::{column.type_sql}')}"
 
 
 def values(columns: Iterable[Column], alias: str) -> str:
@@ -114,5 +118,4 @@ def named(rows: Rows, verb: str, alias: str) -> str:
             for name in key.columns
         ]
         said += f" || ', ' || {_listed(parts)}"
-    apart = "'hotrollback_''' || pg_catalog.chr(10) || '''w'"
-    return f"pg_catalog.replace(pg_catalog.format('%L', {said}), 'hotrollback_w', {apart})"
+    return _literal(said)

@@ -2,8 +2,8 @@
 of the undo, under its settings, each statement sure that it touched the one row that it means, that
 this was what it was, and became what it was to become. Or else it aborts, and changes nothing.
 
-Made at the end of a dry run, and said piece by piece: it is never whole in memory. It records
-nothing itself: to the log it is a write like any other.
+Made at the end of a dry run, and said piece by piece: whoever listens may keep all of it. It
+records nothing itself: to the log it is a write like any other.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -14,6 +14,7 @@ from undo import pieces
 from undo.database import Database
 from undo.errors import NoScript
 from undo.image import PINNED_SETTINGS, quote_ident, quote_literal
+from undo.log import DELETE, INSERT, UPDATE
 from undo.stages.apply import Planned
 from undo.stages.constraints import paired
 from undo.stages.load import serial
@@ -77,15 +78,9 @@ async def write(
     )
     say(_HEAD.format(role=role, settings=settings))
     script = _Script(db, settled, planned, sequence, say)
-    forwards = [root for root in sequence.parents_first if root in planned]
-    backwards = forwards[::-1]
-    if sequence.deletes_first:
-        steps = ((script.delete, backwards), (script.update, forwards), (script.insert, forwards))
-    else:
-        steps = ((script.insert, forwards), (script.update, forwards), (script.delete, backwards))
-    for step, roots in steps:
-        for root in roots:
-            await step(root)
+    write_rows = {INSERT: script.insert, UPDATE: script.update, DELETE: script.delete}
+    for op, root in sequence.steps(planned):
+        await write_rows[op](root)
     script.quiet(on=False)
     say("SET CONSTRAINTS ALL IMMEDIATE;\n")
     await script.constraints()

@@ -95,21 +95,18 @@ class Several(Value):
     """Values separated by commas; a tuple."""
 
     def read(self, cursor: Cursor) -> Any:
-        found = [Value.read(self, cursor)]
+        found = [self._one(cursor)]
         while cursor.accept(","):
-            found.append(Value.read(self, cursor))
+            found.append(self._one(cursor))
         return tuple(found)
+
+    def _one(self, cursor: Cursor) -> Any:
+        return Value.read(self, cursor)
 
 
 @dataclass(frozen=True, slots=True)
 class Relations(Several):
     """Tables: names as SQL has them, or their text."""
-
-    def read(self, cursor: Cursor) -> Any:
-        found = [self._one(cursor)]
-        while cursor.accept(","):
-            found.append(self._one(cursor))
-        return tuple(found)
 
     def _one(self, cursor: Cursor) -> Any:
         return _relation(self, cursor)
@@ -145,12 +142,6 @@ def _as_written(part: Token) -> str:
 @dataclass(frozen=True, slots=True)
 class Signed(Several):
     """Whole numbers, which may be negative."""
-
-    def read(self, cursor: Cursor) -> Any:
-        found = [self._one(cursor)]
-        while cursor.accept(","):
-            found.append(self._one(cursor))
-        return tuple(found)
 
     def _one(self, cursor: Cursor) -> Any:
         if not cursor.accept("-"):

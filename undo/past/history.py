@@ -15,7 +15,7 @@ from undo.past.rows import pinned, ready
 from undo.request import Key
 from undo.stages.chosen import SESSION_OF
 from undo.stages.keys import RowKey, row_key
-from undo.stages.load import summarize
+from undo.stages.load import by_index, summarize
 
 _EVER: Final = ("0/0", "FFFFFFFF/FFFFFFFF")
 
@@ -82,8 +82,7 @@ async def history(db: Database, table: str, key: Key) -> Sequence[Any]:
     await summarize(db)
     async with db.transaction(isolation="repeatable_read", readonly=True):
         await pinned(db)
-        # The server takes a key's rows to be everywhere in the log; its index knows better.
-        await db.fetchval("SELECT pg_catalog.set_config('enable_seqscan', 'off', true)")
+        await by_index(db, on=True)
         row = await row_key(db, (table,), key)
         found: dict[tuple[int, Any], Event] = {}
         for event in await _life(db, row, row.texts):

@@ -1,12 +1,12 @@
 """Writing the rows: the sequence of `order`, the statements of `inverse`, counts checked."""
 
-from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from undo.database import Database
 from undo.errors import AlwaysTrigger, NeedsReplicaRole, NotRestored, PlanNotMet
 from undo.inverse import delete, insert, update
+from undo.log import DELETE, INSERT, UPDATE
 from undo.stages.constraints import broken, rekeyed
 from undo.stages.order import Sequence, Work, order
 from undo.stages.rows import Laid, Progress, Rows
@@ -103,9 +103,6 @@ async def _touched(db: Database, tables: Tables, rows: Rows, *, parents: bool) -
     return frozenset(found)
 
 
-Step = Callable[[int], Awaitable[None]]
-
-
 async def apply(
     db: Database,
     tables: Tables,
@@ -118,24 +115,14 @@ async def apply(
     await _may(db, tables, planned, sequence)
     await db.execute("SET CONSTRAINTS ALL DEFERRED")
     writer = _Writer(db, laid, planned, sequence, progress)
-    forwards = [root for root in sequence.parents_first if root in planned]
-    backwards = forwards[::-1]
-    if sequence.deletes_first:
-        steps = ((writer.delete, backwards), (writer.update, forwards), (writer.insert, forwards))
-    else:
-        steps = ((writer.insert, forwards), (writer.update, forwards), (writer.delete, backwards))
-    for step, roots in steps:
-        await _each(step, roots)
+    write = {INSERT: writer.insert, UPDATE: writer.update, DELETE: writer.delete}
+    for op, root in sequence.steps(planned):
+        await write[op](root)
     await writer.quiet(on=False)
     await db.execute("SET CONSTRAINTS ALL IMMEDIATE")
     failed = await broken(db, tables, laid, set(sequence.silent) & set(planned))
     if failed:
         raise NotRestored(", ".join(failed), "some")
-
-
-async def _each(step: Step, roots: Iterable[int]) -> None:
-    for root in roots:
-        await step(root)
 
 
 async def _may(

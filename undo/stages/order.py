@@ -8,9 +8,10 @@ that would act on a changed key, is checked by the undo itself instead (`silent`
 both its tables are off while these are written.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from undo.log import DELETE, INSERT, UPDATE
 from undo.tables import ForeignKey, Tables
 
 
@@ -31,6 +32,13 @@ class Sequence:
     parents_first: tuple[int, ...]  # roots; for deletes it is read backwards
     deletes_first: bool
     silent: frozenset[int]
+
+    def steps(self, roots: Collection[int]) -> Iterator[tuple[str, int]]:
+        """What is done, as an op letter, and to which of these families; one after the other."""
+        forwards = [root for root in self.parents_first if root in roots]
+        for op in (DELETE, UPDATE, INSERT) if self.deletes_first else (INSERT, UPDATE, DELETE):
+            for root in reversed(forwards) if op == DELETE else forwards:
+                yield op, root
 
 
 def order(tables: Tables, work: Mapping[int, Work], *, collisions: bool) -> Sequence:

@@ -103,7 +103,7 @@ async def _shape(
     while n in names:
         n += "_"
     if not await db.fetchval(_ALTERED, family.root, oldest):
-        return Rows(family, n, family.columns, (), False, ignored, effects)  # noqa: FBT003
+        return Rows(family, n, family.columns, (), uneven=False, ignored=ignored, effects=effects)
     shapes: list[frozenset[str]] = []
     for part, side, image_column in (
         ("first", "first_place", "before"),
