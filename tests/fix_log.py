@@ -1,6 +1,7 @@
 """The undo log in a test's database, and connections to it that do not pass a proxy."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -37,3 +38,18 @@ async def log(db: asyncpg.Connection) -> asyncpg.Connection:
     """The same, with the undo log installed."""
     await install(db)
     return db
+
+
+@asynccontextmanager
+async def roles_made(
+    db: asyncpg.Connection, database: Database, *names: str
+) -> AsyncIterator[list[str]]:
+    """Fresh roles of this database, as quoted names; gone at the end, with all that they hold."""
+    roles = [f'"{name} {database.name}"' for name in names]
+    for role in roles:
+        await db.execute(f"CREATE ROLE {role} LOGIN")
+    yield roles
+    for role in roles:
+        await db.execute(f"REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}")
+    for role in roles:
+        await db.execute(f"DROP ROLE {role}")

@@ -208,7 +208,7 @@ def test_nothing_in_these_cases_was_lost_in_silence(both):
     plain, proxy = both
     same(
         both,
-        [query("update t set n = 0 where id = 1 returning *"), query("update base set v = 'x'")],
+        [query("update t set n = 0 where id = 1 returning *"), query("update par set a = 2")],
     )
     assert not proxy.unrecorded
     assert proxy.counted["trigger"] > 0

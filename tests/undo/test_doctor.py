@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from fix_log import Connect
+from fix_log import Connect, roles_made
 from fix_postgres import Database
 
 from undo import doctor
@@ -29,24 +29,10 @@ async def found(db: asyncpg.Connection, subject: str) -> list[Finding]:
     return [finding for finding in await examine(db) if finding.subject == subject]
 
 
-async def roles_made(
-    db: asyncpg.Connection, database: Database, *names: str
-) -> AsyncIterator[list[str]]:
-    """Fresh roles of this database, as quoted names; gone at the end."""
-    roles = [f'"{name} {database.name}"' for name in names]
-    for role in roles:
-        await db.execute(f"CREATE ROLE {role} LOGIN")
-    yield roles
-    for role in roles:
-        await db.execute(f"REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}")
-    for role in roles:
-        await db.execute(f"DROP ROLE {role}")
-
-
 @pytest.fixture
 async def roles(db: asyncpg.Connection, database: Database) -> AsyncIterator[list[str]]:
     """An operator and an owner of tables, both without any right."""
-    async for made in roles_made(db, database, "Op", "Owner"):
+    async with roles_made(db, database, "Op", "Owner") as made:
         await db.execute(TABLES.format(owner=made[1]))
         yield made
 
@@ -178,7 +164,7 @@ async def test_pg_dump_without_select_on_the_log(
 ) -> None:
     """The role can dump today, and fails after the install, unless it leaves the log out."""
     await log.execute("CREATE TABLE t (id integer); GRANT SELECT ON t TO PUBLIC")
-    async for reader, poor in roles_made(log, database, "Reader", "Poor"):
+    async with roles_made(log, database, "Reader", "Poor") as (reader, poor):
         await log.execute(
             f"CREATE TABLE u (id integer); GRANT SELECT ON u TO {reader};"
             f"INSERT INTO u VALUES (1); GRANT CONNECT ON DATABASE {database.name} TO {poor}"

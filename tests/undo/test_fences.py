@@ -2,6 +2,7 @@
 
 import asyncpg
 import pytest
+from fix_log import roles_made
 from fix_undo import Ground
 
 from undo import fences
@@ -121,12 +122,13 @@ async def test_what_the_session_is_at_the_write_decides(ground: Ground) -> None:
 
 async def test_a_role_is_that_of_the_login_too(ground: Ground) -> None:
     await ground.given(TABLES)
-    await ground.db.execute("GRANT operator TO app; GRANT ALL ON t TO operator")
-    await fences.put_up(ground.db, Fence(role="app"), by="ann")
-    writer = await ground.connect("app")
-    await refused(writer, f"SET ROLE operator; {WRITES['update']}")
-    await refused(writer, WRITES["trusted function"])
-    await (await ground.connect("operator")).execute(WRITES["update"])
+    async with roles_made(ground.db, ground.database, "Group") as (group,):
+        await ground.db.execute(f"GRANT {group} TO app; GRANT ALL ON t TO {group}")
+        await fences.put_up(ground.db, Fence(role="app"), by="ann")
+        writer = await ground.connect("app")
+        await refused(writer, f"SET ROLE {group}; {WRITES['update']}")
+        await refused(writer, WRITES["trusted function"])
+        await (await ground.connect(group.strip('"'))).execute(WRITES["update"])
 
 
 @pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read", "serializable"])

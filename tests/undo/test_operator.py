@@ -1,7 +1,7 @@
 """Undo by an operator who is no superuser, with the rights that the doctor asks for and no others."""
 
 import pytest
-from fix_log import Connect
+from fix_log import Connect, roles_made
 from fix_postgres import Database
 from fix_undo import BAD
 
@@ -13,7 +13,6 @@ from undo.model import Outcome
 from undo.request import Selection, UndoRequest
 
 TABLES = """
-CREATE ROLE {owner};
 CREATE TABLE plain (id int PRIMARY KEY, v text);
 CREATE TABLE watched (id int PRIMARY KEY, v text);
 CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS
@@ -35,32 +34,29 @@ async def test_with_the_rights_that_the_doctor_asks_for(
     database: Database, connect: Connect, *, may_silence: bool
 ) -> None:
     root = await connect()
-    owner = f"owner_{database.name}"
-    await root.execute(TABLES.format(owner=owner))
-    operator = await connect("operator")
-    asked = script(await examine(operator))
-    assert asked
-    for grant in asked:
-        if may_silence or "session_replication_role" not in grant:
-            await root.execute(grant)
-    operator = await connect("operator")
-    await install(operator, all_tables=True)
+    async with roles_made(root, database, "Op", "Owner") as (op, owner):
+        await root.execute(TABLES.format(owner=owner))
+        user = op.strip('"')
+        asked = script(await examine(await connect(user)))
+        assert asked
+        for grant in asked:
+            if may_silence or "session_replication_role" not in grant:
+                await root.execute(grant)
+        operator = await connect(user)
+        await install(operator, all_tables=True)
 
-    app = await connect("app", server_settings={"hotrollback.tag": BAD})
-    await app.execute("UPDATE plain SET v = 'bad'; UPDATE hidden SET v = 'bad'")
-    await app.execute("UPDATE watched SET v = 'bad'")
-    undo = UndoRequest(Selection(tag=BAD), by="operator")
-    if may_silence:
-        assert (await run(operator, undo)).outcome == Outcome.DONE
-        for table in ("plain", "watched", "hidden"):
-            assert await root.fetchval(f"SELECT v FROM {table}") == "a"
-        assert (await redo(operator, None, by="operator")).outcome == Outcome.DONE
-        assert await root.fetchval("SELECT v FROM watched") == "bad!"
-    else:
-        with pytest.raises(NeedsReplicaRole, match=r"public\.watched"):
-            await run(operator, undo)
-        only = UndoRequest(Selection(tag=BAD, tables=("plain", "hidden")), by="operator")
-        assert (await run(operator, only)).outcome == Outcome.DONE
-    await root.execute(f"REASSIGN OWNED BY {owner} TO postgres; DROP OWNED BY operator CASCADE;"
-                       f" DROP OWNED BY {owner}; REVOKE SET ON PARAMETER session_replication_role"
-                       f" FROM operator; DROP ROLE {owner}")  # fmt: skip
+        app = await connect("app", server_settings={"hotrollback.tag": BAD})
+        await app.execute("UPDATE plain SET v = 'bad'; UPDATE hidden SET v = 'bad'")
+        await app.execute("UPDATE watched SET v = 'bad'")
+        undo = UndoRequest(Selection(tag=BAD), by="operator")
+        if may_silence:
+            assert (await run(operator, undo)).outcome == Outcome.DONE
+            for table in ("plain", "watched", "hidden"):
+                assert await root.fetchval(f"SELECT v FROM {table}") == "a"
+            assert (await redo(operator, None, by="operator")).outcome == Outcome.DONE
+            assert await root.fetchval("SELECT v FROM watched") == "bad!"
+        else:
+            with pytest.raises(NeedsReplicaRole, match=r"public\.watched"):
+                await run(operator, undo)
+            only = UndoRequest(Selection(tag=BAD, tables=("plain", "hidden")), by="operator")
+            assert (await run(operator, only)).outcome == Outcome.DONE
