@@ -26,7 +26,10 @@ SETTINGS = {
     "max_prepared_transactions": "20",
     "wal_level": "logical",
     "shared_buffers": "64MB",
+    "max_wal_size": "256MB",
 }
+MEMORY = Path("/dev/shm")
+ROOM = 8 << 30
 ROLES = "CREATE ROLE app LOGIN; CREATE ROLE operator LOGIN"
 
 # Lines of a dump that an undo neither could nor should give back: comments, psql's restrictions,
@@ -47,6 +50,21 @@ def binaries(version: int) -> Path:
             pytrace=False,
         )
     return DEBIAN_15
+
+
+def memory() -> Path | None:
+    """Where servers wait for no disk: they copy databases all the time. None where all those of
+    all test processes would not fit in, or no program may run (a server may bring its own)."""
+    if not MEMORY.is_dir():
+        return None
+    found = os.statvfs(MEMORY)
+    fits = found.f_bavail * found.f_frsize >= ROOM
+    return MEMORY if fits and not found.f_flag & os.ST_NOEXEC else None
+
+
+def cluster_of(version: int, **settings: str) -> Cluster:
+    """A server of its own for whoever asks, not started yet."""
+    return Cluster(binaries(version), {**SETTINGS, **settings}, within=memory())
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +148,7 @@ class Servers:
 
     def __getitem__(self, version: int) -> Server:
         if version not in self._clusters:
-            cluster = Cluster(binaries(version), SETTINGS)
+            cluster = cluster_of(version)
             cluster.start()
             self._clusters[version] = cluster
             self._server(version).psql(ROLES)
@@ -184,7 +202,7 @@ def database18(server18: Server) -> Iterator[Database]:
 def standby18(server18: Server) -> Iterator[Server]:
     """A copy of the server as it is now, that follows nobody."""
     account = Account.choose()
-    with tempfile.TemporaryDirectory(prefix="hotrollback-standby-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hotrollback-standby-", dir=memory()) as folder:
         data = Path(folder) / "data"
         Path(folder).chmod(0o711)
         data.mkdir(mode=0o700)

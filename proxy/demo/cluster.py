@@ -115,6 +115,7 @@ class Cluster:
     settings: Mapping[str, str] = field(default_factory=dict)
     host: str = "127.0.0.1"
     port: int = 0
+    within: Path | None = None  # where its directory is made; None: among temporary files
     folder: Path | None = None
     account: Account = field(default_factory=Account.choose)
 
@@ -137,7 +138,7 @@ class Cluster:
         """Make and start the server. Raises ClusterError, and leaves nothing behind then."""
         if not (self.binaries / "postgres").exists():
             raise ClusterError(f"there is no PostgreSQL server in {self.binaries}")
-        self.folder = Path(tempfile.mkdtemp(prefix="hotrollback-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="hotrollback-pg-", dir=self.within))
         try:
             self.folder.chmod(0o711)
             self._reach_binaries()

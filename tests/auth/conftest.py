@@ -5,17 +5,16 @@ from pathlib import Path
 
 import pytest
 import trustme
-from fix_postgres import SETTINGS, VERSIONS, binaries
+from fix_postgres import VERSIONS, cluster_of
 from guarded_server import HBA, ROLES, Guarded
 from sealed_server import CERTIFIED, MORE_ROLES, Sealed
 
-from proxy.demo.cluster import Cluster
 from proxy.demo.command import Serving
 
 
 @pytest.fixture(scope="session", params=VERSIONS, ids=lambda version: f"pg{version}")
 def guarded(request: pytest.FixtureRequest) -> Iterator[Guarded]:
-    with Cluster(binaries(request.param), SETTINGS) as cluster:
+    with cluster_of(request.param) as cluster:
         server = Guarded(request.param, cluster)
         server.psql(ROLES)
         server.ask_for(HBA)
@@ -34,7 +33,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sealed]:
     ):
         (folder / f"{name}.pem").touch(0o600)
         issued.private_key_and_cert_chain_pem.write_to_path(str(folder / f"{name}.pem"))
-    with Cluster(binaries(15), SETTINGS) as cluster:
+    with cluster_of(15) as cluster:
         own.private_key_pem.write_to_path(str(cluster.data / "server.key"))
         own.cert_chain_pems[0].write_to_path(str(cluster.data / "server.crt"))
         ca.cert_pem.write_to_path(str(cluster.data / "root.crt"))

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_postgres import SETTINGS, Database, Server, binaries
+from fix_postgres import Database, Server, cluster_of
 from fix_proxy import Proxy, Serve
 from raw import GSSENC_REQUEST, SSL_REQUEST, Raw, cancel_request, message, startup
 
-from proxy.demo.cluster import Cluster, free_port
+from proxy.demo.cluster import free_port
 from proxy.demo.command import Serving, call
 
 SECRET = "se'cr et"
@@ -93,7 +93,7 @@ def guarded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Serving]:
     """A proxy in front of a server where each method has a role of its name."""
-    with Cluster(binaries(request.param), SETTINGS) as cluster:
+    with cluster_of(request.param) as cluster:
         server = Server(request.param, cluster.host, cluster.port, cluster.binaries)
         for method in METHODS:
             kind = "md5" if method == "md5" else "scram-sha-256"

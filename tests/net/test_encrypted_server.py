@@ -9,7 +9,7 @@ from typing import LiteralString
 
 import psycopg
 import pytest
-from fix_postgres import SETTINGS, Server, binaries
+from fix_postgres import Server, cluster_of
 from pki import Pki, url
 from raw import Raw, message, startup
 
@@ -22,7 +22,7 @@ Through = Callable[..., Serving]
 @pytest.fixture(scope="module")
 def encrypted(pki: Pki) -> Iterator[Cluster]:
     """PostgreSQL 15: the 18 of these tests is built without TLS."""
-    with Cluster(binaries(15), SETTINGS) as cluster:
+    with cluster_of(15) as cluster:
         (cluster.data / "server.pem").write_bytes(
             pki.issue("server", "localhost", "127.0.0.1").read_bytes()
         )

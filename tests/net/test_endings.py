@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_postgres import SETTINGS, Server, binaries
+from fix_postgres import Server, cluster_of
 from raw import Raw, compared, extended, query, startup
 from watch import events, eventually
 
@@ -59,9 +59,10 @@ class Ground:
 def ground(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ground]:
-    settings = {**SETTINGS, "max_connections": str(MOST), "superuser_reserved_connections": "6"}
     with ExitStack() as stack:
-        cluster = stack.enter_context(Cluster(binaries(request.param), settings))
+        cluster = stack.enter_context(
+            cluster_of(request.param, max_connections=str(MOST), superuser_reserved_connections="6")
+        )
         server = Server(request.param, cluster.host, cluster.port, cluster.binaries)
         call("install", "--upstream", server.url())
         server.psql(SETUP)

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_postgres import SETTINGS, Database, Server, binaries
+from fix_postgres import Database, Server, cluster_of
 from fix_proxy import Proxy, Serve
 from raw import Raw, extended, query, startup
 from watch import PATIENCE, backends, events, eventually, workers
 
-from proxy.demo.cluster import Cluster
 from proxy.demo.command import Serving, call
 
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'); GRANT ALL ON t TO app"
@@ -164,8 +163,7 @@ def alive(pid: int) -> bool:
 
 def test_a_server_that_vanishes_in_a_transaction(tmp_path: Path) -> None:
     """The client gets an error, and the log holds nothing of what was not committed."""
-    settings = {**SETTINGS, "fsync": "on", "synchronous_commit": "on"}
-    with Cluster(binaries(18), settings) as cluster:
+    with cluster_of(18, fsync="on", synchronous_commit="on") as cluster:
         server = Server(18, cluster.host, cluster.port, cluster.binaries)
         call("install", "--upstream", server.url())
         server.psql(f"CREATE ROLE app LOGIN; {TABLE}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_postgres import SETTINGS, binaries
+from fix_postgres import cluster_of
 from pki import url
 from raw import Raw, startup
 
@@ -61,7 +61,7 @@ def test_where_the_server_has_never_answered(tmp_path: Path) -> None:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    with Cluster(binaries(15), SETTINGS) as made:
+    with cluster_of(15) as made:
         yield made
 
 

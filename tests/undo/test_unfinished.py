@@ -7,11 +7,10 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
-from fix_postgres import ROLES, SETTINGS, Server, binaries
+from fix_postgres import ROLES, Server, cluster_of
 from fix_undo import TWO_TABLES, Ground, changed
 from test_selectors import SESSION
 
-from proxy.demo.cluster import Cluster
 from undo import errors
 from undo.engine import run
 from undo.install import install
@@ -132,8 +131,7 @@ async def test_a_database_without_the_log(ground: Ground) -> None:
 @pytest.fixture(scope="module", params=(18, 15), ids=lambda version: f"pg{version}")
 def keeping(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that keeps when transactions commit."""
-    settings = {**SETTINGS, "track_commit_timestamp": "on"}
-    cluster = Cluster(binaries(request.param), settings)
+    cluster = cluster_of(request.param, track_commit_timestamp="on")
     cluster.start()
     server = Server(request.param, cluster.host, cluster.port, cluster.binaries)
     server.psql(ROLES)
