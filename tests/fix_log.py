@@ -7,8 +7,6 @@ import asyncpg
 import pytest
 from fix_postgres import Database
 
-from undo.install import install
-
 Connect = Callable[..., Coroutine[None, None, asyncpg.Connection]]
 
 
@@ -34,9 +32,8 @@ async def db(connect: Connect) -> asyncpg.Connection:
 
 
 @pytest.fixture
-async def log(db: asyncpg.Connection) -> asyncpg.Connection:
+async def log(db: asyncpg.Connection, with_log: None) -> asyncpg.Connection:
     """The same, with the undo log installed."""
-    await install(db)
     return db
 
 

@@ -4,6 +4,7 @@ Each test process (pytest-xdist worker) has servers of its own; they start when 
 are gone when the process ends. A server that is missing is an error, not a skip.
 """
 
+import asyncio
 import itertools
 import os
 import subprocess
@@ -12,12 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import psycopg
 import pytest
 
 from proxy.demo.cluster import Account, Cluster, embedded_binaries, free_port
+from undo.install import install
 
 VERSIONS = (18, 15)
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
@@ -30,6 +33,13 @@ SETTINGS = {
 }
 MEMORY = Path("/dev/shm")
 ROOM = 8 << 30
+# A database with the log and nothing else, to copy: much quicker than to install it again.
+TEMPLATE = "with_log"
+# Not the original's any more, and not older than itself.
+ITS_OWN = (
+    "UPDATE hotrollback.meta SET installed = clock_timestamp(),"
+    " database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 ROLES = "CREATE ROLE app LOGIN; CREATE ROLE operator LOGIN"
 
 # Lines of a dump that an undo neither could nor should give back: comments, psql's restrictions,
@@ -85,12 +95,20 @@ class Server:
             return rows_of(connection.execute(sql))
 
     @contextmanager
-    def database(self) -> Iterator["Database"]:
-        """A fresh database, dropped afterwards whoever is still connected."""
+    def database(self, *, logged: bool = False) -> Iterator["Database"]:
+        """A fresh database, dropped afterwards whoever is still connected. `logged`: with the log,
+        as install makes it where there is nothing yet."""
         name = f"t{os.getpid()}_{next(_numbers)}"
-        self.psql(f"CREATE DATABASE {name}")
+        fresh = Database(self, name)
+        if logged and not self.psql(f"SELECT FROM pg_database WHERE datname = '{TEMPLATE}'"):
+            self.psql(f"CREATE DATABASE {TEMPLATE}")
+            install_into(Database(self, TEMPLATE))
+        source = TEMPLATE if logged else "template1"
+        self.psql(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy")
         try:
-            yield Database(self, name)
+            if logged:
+                fresh.psql(ITS_OWN)
+            yield fresh
         finally:
             self.psql(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -125,6 +143,19 @@ class Database:
         ]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return sorted(line for line in done.stdout.splitlines() if is_content(line))
+
+
+def install_into(database: Database, **options: Any) -> None:
+    """What `hotrollback install` does, in this process: starting one takes longer than the work."""
+
+    async def work() -> None:
+        connection = await database.connect()
+        try:
+            await install(connection, **options)
+        finally:
+            await connection.close()
+
+    asyncio.run(work())
 
 
 def rows_of(cursor: psycopg.Cursor) -> list[tuple]:
@@ -187,14 +218,19 @@ def server15(servers: Servers) -> Server:
 
 
 @pytest.fixture
-def database(server: Server) -> Iterator[Database]:
-    with server.database() as fresh:
+def with_log() -> None:
+    """Whoever asks for this finds the log in the test's database."""
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, server: Server) -> Iterator[Database]:
+    with server.database(logged="with_log" in request.fixturenames) as fresh:
         yield fresh
 
 
 @pytest.fixture
-def database18(server18: Server) -> Iterator[Database]:
-    with server18.database() as fresh:
+def database18(request: pytest.FixtureRequest, server18: Server) -> Iterator[Database]:
+    with server18.database(logged="with_log" in request.fixturenames) as fresh:
         yield fresh
 
 

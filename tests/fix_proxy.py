@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from fix_postgres import Database, rows_of
 
-from proxy.demo.command import Serving, call
+from proxy.demo.command import Serving
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,6 @@ def serve(database: Database, tmp_path: Path) -> Iterator[Serve]:
 
 
 @pytest.fixture
-def proxy(database: Database, serve: Serve) -> Proxy:
+def proxy(serve: Serve, with_log: None) -> Proxy:
     """A proxy in front of `database`, where the undo log is installed."""
-    call("install", "--upstream", database.url())
     return serve()

@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import asyncpg
 import psycopg
 import pytest
-from fix_postgres import Database, rows_of
+from fix_postgres import Database, install_into, rows_of
 
 from proxy.catalog.cache import Knowledge
 from proxy.catalog.capabilities import version_number
@@ -22,7 +21,6 @@ from proxy.session.login import Login, Surroundings
 from proxy.session.outstanding import Action
 from proxy.session.session import Session
 from proxy.wire import decode
-from undo.install import install
 
 TAG = "case"
 
@@ -200,25 +198,15 @@ def inside(database: Database, **options: Any) -> Iterator[Inside]:
     assert not state.faults, state.faults[0]
 
 
-async def installed(database: Database, **options: Any) -> None:
-    connection = await asyncpg.connect(database.url())
-    try:
-        await install(connection, **options)
-    finally:
-        await connection.close()
-
-
 @pytest.fixture
-def between(database: Database) -> Iterator[Inside]:
+def between(database: Database, with_log: None) -> Iterator[Inside]:
     """The log is installed before the test's tables are there: on 15 attach() comes after them."""
-    asyncio.run(installed(database))
     with inside(database) as state:
         yield state
 
 
 @pytest.fixture
-def between18(database18: Database) -> Iterator[Inside]:
-    asyncio.run(installed(database18))
+def between18(database18: Database, with_log: None) -> Iterator[Inside]:
     with inside(database18) as state:
         yield state
 
@@ -229,4 +217,4 @@ Reinstall = Callable[..., None]
 @pytest.fixture
 def reinstall() -> Reinstall:
     """Attach what tables made since the first install need."""
-    return lambda database, **options: asyncio.run(installed(database, **options))
+    return install_into

@@ -1,9 +1,6 @@
 """What the server says of relations to the role that asks."""
 
-import asyncio
-
 import pytest
-from fix_session import installed
 
 from proxy.catalog import relation
 from proxy.catalog.identity import IDENTITY_SQL, read
@@ -43,8 +40,7 @@ FLAGS = (
 
 
 @pytest.fixture
-def asked(database):
-    asyncio.run(installed(database))
+def asked(database, with_log):
     database.psql(SETUP)
     database.psql("drop trigger if exists hotrollback_capture on plain")
 

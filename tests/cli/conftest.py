@@ -5,10 +5,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_postgres import Server
+from fix_postgres import Server, install_into
 from fix_proxy import Proxy
 
-from proxy.demo.command import Serving, call
+from proxy.demo.command import Serving
 
 SCHEMA = """
 CREATE TABLE products (id int PRIMARY KEY, name text, price numeric, note text);
@@ -30,7 +30,7 @@ def shop(shop_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("shop")
     with shop_server.database() as database:
         database.psql(SCHEMA)
-        call("install", "--upstream", database.url())
+        install_into(database)
         with Serving(database.url(), Path(folder)) as serving:
             proxy = Proxy(database, serving)
             with psycopg.connect(

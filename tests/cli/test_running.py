@@ -6,10 +6,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
-from fix_postgres import Database
+from fix_postgres import Database, install_into
 from fix_proxy import Proxy, Serve
-
-from proxy.demo.command import call
 
 ROWS = 8
 SCHEMA = f"""
@@ -21,7 +19,7 @@ GRANT ALL ON t TO app
 @pytest.fixture
 def proxy(database: Database, serve: Serve) -> Proxy:
     database.psql(SCHEMA)
-    call("install", "--upstream", database.url())
+    install_into(database)
     return serve()
 
 

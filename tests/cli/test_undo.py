@@ -11,10 +11,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from fix_postgres import Database
+from fix_postgres import Database, install_into
 from fix_proxy import Proxy, Serve
 
-from proxy.demo.command import Serving, call, environment, program
+from proxy.demo.command import Serving, environment, program
 
 SCHEMA = """
 CREATE TABLE products (id int PRIMARY KEY, name text, price numeric);
@@ -29,7 +29,7 @@ PRICES = "SELECT id::int, price::int FROM products ORDER BY id"
 def shop(database: Database, serve: Serve) -> Proxy:
     """A shop that a deploy has just damaged."""
     database.psql(SCHEMA)
-    call("install", "--upstream", database.url())
+    install_into(database)
     proxy = serve()
     proxy.psql(BAD, tag="deploy-42")
     return proxy

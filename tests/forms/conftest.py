@@ -4,10 +4,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_postgres import Server
+from fix_postgres import Server, install_into
 from type_values import OBJECTS
 
-from proxy.demo.command import Serving, call
+from proxy.demo.command import Serving
 
 pytest.register_assert_rewrite("forms_bed")
 from forms_bed import AS_DUMPED, Bed  # noqa: E402
@@ -21,7 +21,7 @@ def served(server: Server, folder: Path) -> Iterator[Bed]:
         for name in EXTENSIONS:
             database.psql(f"CREATE EXTENSION {name} SCHEMA public")
         database.psql(OBJECTS + 'GRANT USAGE ON SCHEMA "Odd ""sch.ema" TO PUBLIC')
-        call("install", "--upstream", database.url())
+        install_into(database)
         with (
             Serving(database.url(), folder) as serving,
             psycopg.connect(database.url(), autocommit=True, options=AS_DUMPED) as direct,

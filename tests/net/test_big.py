@@ -23,7 +23,7 @@ from raw import (
 )
 from watch import backends, eventually, memory
 
-from proxy.demo.command import Serving, call
+from proxy.demo.command import Serving
 
 MEGABYTE = 1 << 20
 SIZE = 96 * MEGABYTE  # of a value
@@ -33,8 +33,7 @@ GROWTH = 24 * MEGABYTE
 
 @pytest.fixture(scope="module")
 def proxy(server18: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    with server18.database() as database:
-        call("install", "--upstream", database.url())
+    with server18.database(logged=True) as database:
         database.psql("CREATE TABLE t (id int, v text); GRANT ALL ON t TO app")
         with Serving(database.url(), Path(tmp_path_factory.mktemp("big"))) as serving:
             yield Proxy(database, serving)

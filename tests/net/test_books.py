@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
-from fix_postgres import Database, Server
+from fix_postgres import Database, Server, install_into
 from fix_proxy import Proxy, Serve
 from raw import Raw, query
 
@@ -39,8 +39,7 @@ def database(database18: Database) -> Database:
 @pytest.fixture
 def other(server18: Server) -> Iterator[Database]:
     """A second database with the log; the proxy's --upstream names another one."""
-    with server18.database() as fresh:
-        call("install", "--upstream", fresh.url())
+    with server18.database(logged=True) as fresh:
         fresh.psql(TABLE)
         yield fresh
 
@@ -85,7 +84,7 @@ def test_a_database_can_be_dropped_when_its_clients_are_gone(
     name = f"{proxy.database.name}_dropped"
     server18.psql(f"CREATE DATABASE {name}")
     database = Database(server18, name)
-    call("install", "--upstream", database.url())
+    install_into(database)
     database.psql(TABLE)
     with psycopg.connect(proxy.url(database=name), autocommit=True) as writer:
         writer.execute("UPDATE t SET v = 'b'")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_postgres import Database, Server, cluster_of
+from fix_postgres import Database, Server, cluster_of, install_into
 from fix_proxy import Proxy, Serve
 from raw import GSSENC_REQUEST, SSL_REQUEST, Raw, cancel_request, message, startup
 
 from proxy.demo.cluster import free_port
-from proxy.demo.command import Serving, call
+from proxy.demo.command import Serving
 
 SECRET = "se'cr et"
 
@@ -24,10 +24,12 @@ SECRET = "se'cr et"
 @pytest.fixture(scope="module")
 def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """One for all: nobody here changes anything that others would notice."""
-    with server.database() as database:
-        call("install", "--upstream", database.url())
-        with Serving(database.url(), Path(tmp_path_factory.mktemp("standing"))) as serving:
-            yield Proxy(database, serving)
+    folder = Path(tmp_path_factory.mktemp("standing"))
+    with (
+        server.database(logged=True) as database,
+        Serving(database.url(), folder) as serving,
+    ):
+        yield Proxy(database, serving)
 
 
 @pytest.mark.parametrize("requests", [(SSL_REQUEST,), (GSSENC_REQUEST,)], ids=["ssl", "gss"])
@@ -325,7 +327,7 @@ def test_the_longest_cancel_key_comes_back_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_a_rewritten_statement_is_cancelled(database: Database, serve: Serve, workers: str) -> None:
-    call("install", "--upstream", database.url())
+    install_into(database)
     database.psql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a');"
                   "GRANT ALL ON t TO app")  # fmt: skip
     with psycopg.connect(serve("--workers", workers).url(), autocommit=True) as connection:

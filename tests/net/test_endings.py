@@ -15,12 +15,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_postgres import Server, cluster_of
+from fix_postgres import Database, Server, cluster_of, install_into
 from raw import Raw, compared, extended, query, startup
 from watch import events, eventually
 
 from proxy.demo.cluster import Cluster
-from proxy.demo.command import Serving, call
+from proxy.demo.command import Serving
 
 MOST = 16  # connections of the servers here
 SETUP = """
@@ -64,7 +64,7 @@ def ground(
             cluster_of(request.param, max_connections=str(MOST), superuser_reserved_connections="6")
         )
         server = Server(request.param, cluster.host, cluster.port, cluster.binaries)
-        call("install", "--upstream", server.url())
+        install_into(Database(server, "postgres"))
         server.psql(SETUP)
         folder = Path(tmp_path_factory.mktemp("endings"))
         yield Ground(cluster, server, stack.enter_context(Serving(server.url(), folder)))

@@ -8,11 +8,11 @@ from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
-from fix_postgres import Database
+from fix_postgres import Database, install_into
 from fix_proxy import Proxy, Serve
 from watch import eventually
 
-from proxy.demo.command import call, environment, program
+from proxy.demo.command import environment, program
 
 SCHEMA = """
 CREATE TABLE products (id int PRIMARY KEY, price int);
@@ -31,7 +31,7 @@ ON_ONE = pytest.mark.parametrize("server", [18], ids=["pg18"], indirect=True)
 @pytest.fixture
 def shop(database: Database) -> Database:
     database.psql(SCHEMA)
-    call("install", "--upstream", database.url())
+    install_into(database)
     return database
 
 

@@ -14,7 +14,7 @@ from fix_proxy import Proxy
 from raw import COPY_DONE, SYNC, Raw, bind, copy_data, execute, extended, parse, query
 from watch import memory
 
-from proxy.demo.command import Serving, call
+from proxy.demo.command import Serving
 
 MEGABYTE = 1 << 20
 
@@ -22,8 +22,7 @@ MEGABYTE = 1 << 20
 @pytest.fixture(scope="module")
 def proxy(server18: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     server18.psql("ALTER ROLE app REPLICATION")
-    with server18.database() as database:
-        call("install", "--upstream", database.url())
+    with server18.database(logged=True) as database:
         database.psql("CREATE TABLE t (id int PRIMARY KEY, v bytea); GRANT ALL ON t TO app")
         with Serving(database.url(), Path(tmp_path_factory.mktemp("flow"))) as serving:
             yield Proxy(database, serving)

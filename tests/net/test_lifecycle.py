@@ -8,12 +8,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_postgres import Database, Server, cluster_of
+from fix_postgres import Database, Server, cluster_of, install_into
 from fix_proxy import Proxy, Serve
 from raw import Raw, extended, query, startup
 from watch import PATIENCE, backends, events, eventually, workers
 
-from proxy.demo.command import Serving, call
+from proxy.demo.command import Serving
 
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'); GRANT ALL ON t TO app"
 
@@ -25,9 +25,8 @@ def database(database18: Database) -> Database:
 
 
 @pytest.fixture
-def patient(serve: Serve, tmp_path: Path, database: Database) -> Proxy:
+def patient(serve: Serve, tmp_path: Path, database: Database, with_log: None) -> Proxy:
     """With the log, a table, and a grace of two seconds."""
-    call("install", "--upstream", database.url())
     database.psql(TABLE)
     config = tmp_path / "patient.toml"
     config.write_text('grace = "2s"\n')
@@ -114,7 +113,7 @@ def asleep(database: Database) -> list[tuple]:
 def test_workers_share_the_port_and_one_that_dies_is_replaced(
     database: Database, serve: Serve
 ) -> None:
-    call("install", "--upstream", database.url())
+    install_into(database)
     database.psql(TABLE)
     proxy = serve("--workers", "2")
     assert len(workers(proxy.serving)) == 2
@@ -165,7 +164,7 @@ def test_a_server_that_vanishes_in_a_transaction(tmp_path: Path) -> None:
     """The client gets an error, and the log holds nothing of what was not committed."""
     with cluster_of(18, fsync="on", synchronous_commit="on") as cluster:
         server = Server(18, cluster.host, cluster.port, cluster.binaries)
-        call("install", "--upstream", server.url())
+        install_into(Database(server, "postgres"))
         server.psql(f"CREATE ROLE app LOGIN; {TABLE}")
         with Serving(server.url(), tmp_path) as serving, Raw(serving.port) as raw:
             raw.log_in("app", "postgres")

@@ -4,11 +4,11 @@ import threading
 from collections.abc import Callable
 
 import psycopg
-from fix_postgres import Database
+from fix_postgres import Database, install_into
 from raw import SYNC, TERMINATE, Raw, extended, parse, query
 from watch import backends, events, eventually, memory
 
-from proxy.demo.command import Serving, call
+from proxy.demo.command import Serving
 
 MEGABYTE = 1 << 20
 LONG = "SELECT 1 /* " + "x" * 60_000 + " */"  # what a session remembers weighs something
@@ -17,7 +17,7 @@ ROUNDS = 60
 
 def test_no_growth(database18: Database, through: Callable[..., Serving]) -> None:
     database = database18
-    call("install", "--upstream", database.url())
+    install_into(database)
     database.psql("CREATE TABLE t (id int, v text); GRANT ALL ON t TO app")
     serving = through(database.url())
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from fix_postgres import Database, Server
+from fix_postgres import Database, Server, install_into
 from raw import SYNC, Raw, bind, compared, describe, execute, extended, parse, query
 
-from proxy.demo.command import Serving, call
+from proxy.demo.command import Serving
 
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'one'); GRANT ALL ON t TO app"
 SAID = (
@@ -32,7 +32,7 @@ SAID = (
 @pytest.fixture
 def written(database18: Database) -> Database:
     """With the log, before there is a standby."""
-    call("install", "--upstream", database18.url())
+    install_into(database18)
     database18.psql(TABLE)
     return database18
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_postgres import cluster_of
+from fix_postgres import Database, Server, cluster_of, install_into
 from pki import url
 from raw import Raw, startup
 
 from proxy.demo.cluster import Cluster
-from proxy.demo.command import Serving, call, program
+from proxy.demo.command import Serving, program
 
 
 @contextlib.contextmanager
@@ -85,7 +85,8 @@ def test_where_the_server_has_fallen_silent(tmp_path: Path, cluster: Cluster) ->
     with psycopg.connect(cluster.url(), autocommit=True) as connection:
         connection.execute("CREATE ROLE app LOGIN")
         connection.execute("CREATE TABLE t (a int); GRANT INSERT ON t TO app")
-    call("install", "--upstream", cluster.url())
+    server = Server(15, cluster.host, cluster.port, cluster.binaries)
+    install_into(Database(server, "postgres"))
     serving = started(cluster.url(), tmp_path)
     with psycopg.connect(url(serving), autocommit=True) as client:
         client.execute("INSERT INTO t VALUES (1)")

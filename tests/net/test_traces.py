@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_postgres import Database, Server
+from fix_postgres import Database, Server, install_into
 from raw import TERMINATE, Message, Raw, cancel_request, compared, extended, query
 from traces import ALL as ALL_TRACES
 from traces import DATABASE, Beside, Cancel, Conversation, Slowly, hello
@@ -15,7 +15,7 @@ from traces_beside import ALL_BESIDE
 from traces_more import ALL_MORE
 from traces_written import ALL_WRITTEN
 
-from proxy.demo.command import Serving, call
+from proxy.demo.command import Serving
 
 ALL = ALL_TRACES | ALL_MORE | ALL_BESIDE | ALL_WRITTEN
 
@@ -127,7 +127,7 @@ def ways(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
             return made
 
         plain, logged = fresh("conversed_bare"), fresh("conversed_logd")
-        call("install", "--upstream", logged.url())
+        install_into(logged)
         on = stack.enter_context(Serving(logged.url(), folder))
         relay = stack.enter_context(Serving(logged.url(), folder, ("--config", str(off))))
 

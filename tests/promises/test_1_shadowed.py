@@ -1,11 +1,9 @@
 """Objects of users that bear the names which our SQL uses: none of them is ever called, and what the
 client wrote is recorded as if they were not there."""
 
-import asyncio
-
 import pytest
-from fix_postgres import Database
-from fix_session import Inside, inside, installed
+from fix_postgres import Database, install_into
+from fix_session import Inside, inside
 
 from proxy.catalog import identity, relation
 from undo.image import COLUMNS_SQL
@@ -78,10 +76,9 @@ def evil(database: Database) -> str:
 
 
 @pytest.fixture(params=[False, True], ids=["rewritten", "by triggers"])
-def shadowed(request: pytest.FixtureRequest, database: Database) -> Inside:
-    asyncio.run(installed(database))
+def shadowed(request: pytest.FixtureRequest, database: Database, with_log: None) -> Inside:
     database.psql(TABLES)
-    asyncio.run(installed(database, all_tables=request.param))
+    install_into(database, all_tables=request.param)
     database.psql(evil(database))
     with inside(database) as between:
         yield between

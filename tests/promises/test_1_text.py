@@ -1,11 +1,9 @@
 """Triggers that keep the text of a statement keep what the client sent; and what they write with it is
 said where nothing records it."""
 
-import asyncio
-
 import psycopg
 import pytest
-from fix_session import inside, installed
+from fix_session import inside
 
 SETUP = """
 create table t(id int primary key, v text); insert into t select g, 'v' || g from generate_series(1, 5) g;
@@ -38,8 +36,7 @@ SENT = [
 
 
 @pytest.fixture
-def audited(database):
-    asyncio.run(installed(database))
+def audited(database, with_log):
     database.psql(SETUP)
     with inside(database) as between:
         yield between

@@ -4,12 +4,11 @@ all their fields, notices; whatever the statement is made of.
 Each case is sent to two databases with the same oids, with and without the proxy.
 """
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
-from fix_postgres import Database, Server
-from fix_session import Inside, inside, installed
+from fix_postgres import Database, Server, install_into
+from fix_session import Inside, inside
 from raw import FLUSH, SYNC, Raw, bind, compared, describe, execute, extended, message, parse, query
 
 SETUP = """
@@ -166,7 +165,7 @@ def both(server: Server) -> Iterator[tuple[Database, Inside]]:
         try:
             for name in (plain, logged):
                 server.psql(f"create database {name} template {base.name}")
-            asyncio.run(installed(Database(server, logged)))
+            install_into(Database(server, logged))
             with inside(Database(server, logged)) as proxy:
                 yield Database(server, plain), proxy
         finally:

@@ -1,12 +1,12 @@
 """What was recorded is exact, and what was not is said: with its reason, its relation, its statement;
 refused where gaps are refused; passed or refused where the log cannot be written."""
 
-import asyncio
 import time
 
 import psycopg
 import pytest
-from fix_session import TAG, inside, installed
+from fix_postgres import install_into
+from fix_session import TAG, inside
 
 TABLES = """
 create table t(id int primary key, v text); insert into t select g, 'v' || g from generate_series(1, 5) g;
@@ -74,9 +74,9 @@ def detach(database):
 
 
 @pytest.fixture
-def bare(database18):
+def bare(database18, with_log):
     """No capture trigger is attached but where a view needs it."""
-    asyncio.run(installed(database18, all_tables=False))
+    install_into(database18, all_tables=False)
     database18.psql(TABLES)
     database18.psql("alter table t owner to app; alter table other owner to app")
     detach(database18)

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fix_postgres import Database, Server
+from fix_postgres import Database, Server, install_into
 from hypothesis import HealthCheck, Phase, settings
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from workload import CLIENTS
 
-from proxy.demo.command import Serving, call
+from proxy.demo.command import Serving
 
 # HOTROLLBACK_EXAMPLES says how many are tried on each server; NOSHRINK, that a failing one is not made
 # smaller, which takes long.
@@ -90,8 +90,8 @@ def bed_on(server: Server, folder: Path, schema: str, *, twin_records: bool) -> 
         for each in (database, twin):
             each.psql(schema)
             each.psql(f"ALTER DATABASE {each.name} SET deadlock_timeout = '20ms'")
-        call("install", "--upstream", database.url())
+        install_into(database)
         if twin_records:
-            call("install", "--upstream", twin.url())
+            install_into(twin)
         with Serving(database.url(), folder) as serving:
             yield Bed(database, twin, serving)

@@ -1,15 +1,14 @@
 """Any conversation looks the same with the proxy as without, byte for byte; and what the log says
 happened is what did happen, unless it says that it does not know."""
 
-import asyncio
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from fix_postgres import Database, Server
-from fix_session import Inside, inside, installed
+from fix_postgres import Database, Server, install_into
+from fix_session import Inside, inside
 from hypothesis import HealthCheck, given, settings
 from raw import FLUSH, SYNC, Raw, close, compared, execute, query
 from vocabulary import OTHER, PLAIN, ROWS, SETUP, TABLES, conversations, pipelined
@@ -44,7 +43,7 @@ def twins(server: Server, chunk: int = 1 << 16) -> Iterator[Twins]:
         plain, logged = base.name + "_p", base.name + "_l"
         server.psql(f"create database {plain} template {base.name}")
         server.psql(f"create database {logged} template {base.name}")
-        asyncio.run(installed(Database(server, logged)))
+        install_into(Database(server, logged))
         try:
             with inside(Database(server, logged), chunk=chunk) as proxy:
                 yield Twins(Database(server, plain), Database(server, logged), proxy)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import asyncpg
 import psycopg
 import pytest
-from fix_postgres import Database
-from fix_session import Inside, inside, installed
+from fix_postgres import Database, install_into
+from fix_session import Inside, inside
 from raw import (
     COPY_DONE,
     FLUSH,
@@ -117,7 +117,7 @@ async def fence(database: Database) -> None:
 def fenced(server) -> Iterator[Inside]:
     with server.database() as database:
         database.psql(TABLES)
-        asyncio.run(installed(database))
+        install_into(database)
         asyncio.run(fence(database))
         with inside(database) as state:
             yield state
@@ -192,7 +192,7 @@ UNTRIGGERED = (UPDATE, MERGE, "SELECT writes()", "COPY t FROM PROGRAM 'echo 9,x'
 
 def test_without_triggers_what_the_proxy_records_is_refused(database18: Database) -> None:
     database18.psql(TABLES + "DROP VIEW view_of_t; GRANT pg_execute_server_program TO app")
-    asyncio.run(installed(database18, all_tables=False))
+    install_into(database18, all_tables=False)
     for trigger in ("hotrollback_capture", "hotrollback_truncate"):
         database18.psql(f"DROP TRIGGER IF EXISTS {trigger} ON t")
     before = database18.dump()
