@@ -1,6 +1,8 @@
 """`hotrollback serve` as a child process, driven from outside: its port, its command line."""
 
+import functools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -8,7 +10,7 @@ from subprocess import CompletedProcess
 import asyncpg
 import psycopg
 import pytest
-from fix_postgres import Database, rows_of
+from fix_postgres import Database, Server, Servers, rows_of
 
 from proxy.demo.command import Serving
 
@@ -69,3 +71,29 @@ def serve(database: Database, tmp_path: Path) -> Iterator[Serve]:
 def proxy(serve: Serve, with_log: None) -> Proxy:
     """A proxy in front of `database`, where the undo log is installed."""
     return serve()
+
+
+@pytest.fixture(scope="session")
+def standing(
+    servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Server], Serving]]:
+    """standing(server) is a proxy in front of a database of its own, for the whole of this process;
+    the servers are there for longer."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def one(server: Server) -> Serving:
+            home = stack.enter_context(server.database(logged=True))
+            folder = Path(tmp_path_factory.mktemp("standing"))
+            return stack.enter_context(Serving(home.url(), folder))
+
+        yield one
+
+
+@pytest.fixture
+def proxy_of_all(
+    database: Database, with_log: None, standing: Callable[[Server], Serving]
+) -> Proxy:
+    """As `proxy`, for those who neither stop it nor change what it does: it serves the databases of
+    other tests, too. Its own database is another one, so that commands have to name this."""
+    return Proxy(database, standing(database.server))

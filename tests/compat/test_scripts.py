@@ -27,6 +27,11 @@ def said(server: Server, port: int, database: str, script: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.fixture
+def proxy(proxy_of_all: Proxy) -> Proxy:
+    return proxy_of_all
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in SCRIPTS.iterdir()))
 def test_psql_prints_the_same(server: Server, proxy: Proxy, name: str) -> None:
     script = SCRIPTS / f"{name}.sql"

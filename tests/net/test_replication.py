@@ -17,6 +17,11 @@ TABLE = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, '
 
 
 @pytest.fixture
+def proxy(proxy_of_all: Proxy) -> Proxy:
+    return proxy_of_all
+
+
+@pytest.fixture
 def tool(proxy: Proxy):
     """tool(name, *args) runs a tool of the server's own version at the proxy's port."""
 
@@ -47,14 +52,18 @@ def slot(database: Database, name: str) -> Iterator[str]:
 def test_a_base_backup_with_its_wal(proxy: Proxy, tool, tmp_path: Path) -> None:
     proxy.database.psql(TABLE)
     backup = tmp_path / "backup"
+    before = len(sessions(proxy))
     tool("pg_basebackup", "-D", str(backup), "-X", "stream", "-c", "fast")
     verify = str(proxy.database.server.bin / "pg_verifybackup")
     done = subprocess.run(
         [verify, str(backup)], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
-    seen = [e for e in proxy.serving.events() if e["event"] == "replication_session"]
-    assert len(seen) >= 2  # the files, and the WAL beside them
+    assert len(sessions(proxy)) >= before + 2  # the files, and the WAL beside them
+
+
+def sessions(proxy: Proxy) -> list[dict]:
+    return [e for e in proxy.serving.events() if e["event"] == "replication_session"]
 
 
 @pytest.mark.parametrize("plugin", ["test_decoding", "pgoutput"])

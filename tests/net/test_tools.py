@@ -134,6 +134,11 @@ def check_log(database: Database, relation: str, op: str, rows: int) -> None:
 
 
 @pytest.fixture
+def proxy(proxy_of_all: Proxy) -> Proxy:
+    return proxy_of_all
+
+
+@pytest.fixture
 def other(server: Server) -> Iterator[Database]:
     """A second database, without our log."""
     with server.database() as fresh:

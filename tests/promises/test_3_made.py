@@ -3,6 +3,7 @@ and is there again, as it was, when that is redone."""
 
 import psycopg
 import pytest
+from fix_proxy import Proxy
 
 SCHEMA = """
 CREATE TABLE t (id int PRIMARY KEY, v text);
@@ -39,6 +40,11 @@ MADE = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def proxy(proxy_of_all: Proxy) -> Proxy:
+    return proxy_of_all
+
+
 # What the two versions may do differently.
 ON_BOTH = ("create table as", "with keys, a sequence, an index", "by code", "serializable")
 
@@ -61,11 +67,12 @@ def test_a_table_that_was_made(proxy, how, prepare):
         for text in MADE[how]:
             client.execute(text, prepare=prepare)
     after = database.dump()
+    here = ("--database", database.name)
     assert (after == before) is (how == "and dropped again")
     for _ in range(2 if how == "with keys, a sequence, an index" else 1):
-        proxy.cli("undo", "--tag", "made", "--yes")
+        proxy.cli("undo", *here, "--tag", "made", "--yes")
         assert database.dump() == before
-        proxy.cli("redo", "last", "--yes")
+        proxy.cli("redo", "last", *here, "--yes")
         assert database.dump() == after
 
 

@@ -2,6 +2,7 @@
 by the trigger, never by both and never by none."""
 
 import pytest
+from fix_proxy import Proxy
 
 SCHEMA = """
 CREATE TABLE t (id int PRIMARY KEY, v text);
@@ -37,6 +38,11 @@ WRITES = {
 }
 
 
+@pytest.fixture
+def proxy(proxy_of_all: Proxy) -> Proxy:
+    return proxy_of_all
+
+
 @pytest.mark.parametrize("text", WRITES, ids=[text[:60] for text in WRITES])
 def test_every_row_is_recorded_once(proxy, text):
     database = proxy.database
@@ -47,7 +53,8 @@ def test_every_row_is_recorded_once(proxy, text):
     told = database.psql("SELECT count(*) FROM hotrollback.change WHERE tag = 'once'")
     assert told == [(WRITES[text],)]
     assert database.psql("SELECT reason FROM hotrollback.gap WHERE tag = 'once'") == []
-    proxy.cli("undo", "--tag", "once", "--yes")
+    here = ("--database", database.name)
+    proxy.cli("undo", *here, "--tag", "once", "--yes")
     assert database.dump() == before
-    proxy.cli("redo", "last", "--yes")
+    proxy.cli("redo", "last", *here, "--yes")
     assert database.dump() == after
