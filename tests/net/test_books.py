@@ -44,8 +44,27 @@ def other(server18: Server) -> Iterator[Database]:
         yield fresh
 
 
-def test_uninstall_is_refused_while_a_proxy_serves(proxy: Proxy) -> None:
+LAST = "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'hotrollback.change'::regclass"
+
+
+def drop_last_partition(database: Database) -> str:
+    """So that there is something for upkeep to do, and to tell when it is over. It would refuse an
+    uninstall, too, for another reason."""
+    ((partition,),) = database.psql(LAST)
+    database.psql(f"DROP TABLE {partition}")
+    return partition
+
+
+def did(proxy: Proxy) -> set[str]:
+    return {event["database"] for event in proxy.serving.events() if event["event"] == "upkeep"}
+
+
+@pytest.mark.usefixtures("with_log")
+def test_uninstall_is_refused_while_a_proxy_serves(database: Database, serve: Serve) -> None:
+    drop_last_partition(database)
+    proxy = serve()
     eventually(lambda: proxy.database.psql(HOLDERS))
+    eventually(lambda: database.name in did(proxy))
     refused = call("uninstall", "--yes", "--upstream", proxy.database.url(), check=False)
     assert (refused.returncode, "a proxy serves this database" in refused.stderr) == (1, True)
     proxy.serving.stop()
@@ -54,9 +73,11 @@ def test_uninstall_is_refused_while_a_proxy_serves(proxy: Proxy) -> None:
 
 
 def test_it_is_refused_for_any_database_with_a_writer(proxy: Proxy, other: Database) -> None:
+    drop_last_partition(other)
     with psycopg.connect(proxy.url(database=other.name), autocommit=True) as writer:
         writer.execute("UPDATE t SET v = 'b'")
         eventually(lambda: other.psql(HOLDERS))
+        eventually(lambda: other.name in did(proxy))
         refused = call("uninstall", "--yes", "--upstream", other.url(), check=False)
         assert "a proxy serves this database" in refused.stderr
     eventually(lambda: not other.psql(HOLDERS))
@@ -140,17 +161,11 @@ def test_a_session_that_a_crash_left_open_is_ended(proxy: Proxy, serve: Serve) -
 
 
 def test_upkeep_covers_every_served_database(proxy: Proxy, other: Database) -> None:
-    last = "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'hotrollback.change'::regclass"
-    ((partition,),) = other.psql(last)
-    other.psql(f"DROP TABLE {partition}")
+    partition = drop_last_partition(other)
     with psycopg.connect(proxy.url(database=other.name), autocommit=True) as writer:
         writer.execute("UPDATE t SET v = 'b'")
-        eventually(lambda: other.psql(last) == [(partition,)])
+        eventually(lambda: other.psql(LAST) == [(partition,)])
     eventually(lambda: other.name in did(proxy))
-
-
-def did(proxy: Proxy) -> set[str]:
-    return {event["database"] for event in proxy.serving.events() if event["event"] == "upkeep"}
 
 
 def test_texts_are_kept_once(proxy: Proxy) -> None:
