@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psycopg
-from fix_postgres import Database
+from fix_postgres import VERSIONS, Database
 from psycopg import Connection, RawCursor
 from psycopg.rows import dict_row
 
@@ -56,11 +56,16 @@ class Case:
     ways: tuple[str, ...] = (SIMPLE,)
     user: str = "app"
     grants: str = "GRANT ALL ON ALL TABLES IN SCHEMA {0} TO PUBLIC"
-    since: int = 15  # the version of PostgreSQL that has it
+    on: tuple[int, ...] = VERSIONS  # the versions of PostgreSQL that have it
     gaps: frozenset[tuple[str, str | None]] = frozenset()  # reason and relation; undo refuses then
     same: bool = False  # nothing is left of what was written
     again: bool = False  # undone a second time, so that the schemas serve the next case
     options: dict[str, str] = field(default_factory=dict)  # settings; {} stands for the schema
+
+
+def names(cases: dict[str, Case], *on: int) -> list[str]:
+    """Of those that these versions have, and no other."""
+    return [name for name, case in cases.items() if case.on == on]
 
 
 @dataclass(slots=True)
