@@ -116,9 +116,12 @@ def downloaded(suite: Suite, program: Path) -> Path:
     )  # fmt: skip
     place = FOLDER / "sources" / suite.name
     pip = [program, "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps"]
-    wanted = f"{suite.package}=={done.stdout.strip()}"
-    subprocess.run([*pip, "--no-build-isolation", "-d", place, wanted], check=True)
-    return max(place.glob("*.tar.gz"), key=lambda path: path.stat().st_mtime)
+    wanted = done.stdout.strip()
+    found = place / f"{suite.package.lower()}-{wanted}.tar.gz"
+    if not found.exists():
+        command = [*pip, "--no-build-isolation", "-d", place, f"{suite.package}=={wanted}"]
+        subprocess.run(command, check=True)
+    return found
 
 
 def is_bare(source: str) -> bool:
