@@ -80,6 +80,7 @@ async def install(
         if all_tables is not None:
             await db.execute("UPDATE hotrollback.meta SET all_tables = $1", all_tables)
         await db.execute(_KEEP_NAMES)
+        await db.execute("SELECT hotrollback.refresh_components_v1()")
         done, left = await attach(db, await needs(db), lock_timeout_ms=lock_timeout_ms)
         await sweep(db)
     lines += [_attached_line(did) for did in done]

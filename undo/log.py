@@ -8,6 +8,7 @@ SCHEMA: Final = "hotrollback"
 BIN: Final = "hotrollback_bin"
 
 CHANGE: Final = "hotrollback.change"
+COMMAND: Final = "hotrollback.command"
 GAP: Final = "hotrollback.gap"
 SESSION: Final = "hotrollback.session"
 STATEMENT: Final = "hotrollback.statement"

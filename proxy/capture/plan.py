@@ -16,6 +16,7 @@ class Reason(StrEnum):
     TRUNCATE = "truncate"  # rows vanish without being looked at
     WRITABLE_CTE = "writable_cte"  # a data-modifying WITH beside the main statement
     DDL = "ddl"  # the schema changes
+    LOST = "lost"  # a table, a column's values, or an object of which no image is kept
     EXECUTE = "execute"  # EXECUTE of a prepared statement
     EXPLAIN = "explain"  # EXPLAIN ANALYZE runs what it explains
     CURSOR = "cursor"  # FETCH runs the functions of its query

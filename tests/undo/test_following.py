@@ -59,7 +59,9 @@ async def test_table_altered_between_writes(
     stale = await log.fetchval("SELECT stale FROM hotrollback.change ORDER BY lsn DESC LIMIT 1")
     if followed:
         assert stale is None
-    assert await gaps(log) == []
+    # What went with it was not kept, since it did not come through a proxy.
+    loses = followed and altered.startswith(("DROP COLUMN", "ALTER COLUMN id TYPE"))
+    assert await gaps(log) == ([("lost", "t")] if loses else [])
 
 
 async def test_columns_that_a_trigger_alone_does_not_notice_are_said(

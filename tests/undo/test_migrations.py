@@ -12,7 +12,8 @@ from undo.migrations import current, migrations
 ROOT = Path(__file__).parents[2]
 FUNCTION = re.compile(r"hotrollback\.(\w+_v\d+)\b")
 # These look names up as their caller does, and qualify all others.
-SEARCH_PATH_OF_THE_CALLER = {"relations_v1"}
+# What runs a client's own text runs it as the client would.
+SEARCH_PATH_OF_THE_CALLER = {"relations_v1", "run_ddl_v1", "quietly_v1"}
 
 
 def named(*globs: str) -> set[str]:

@@ -28,6 +28,7 @@ BEGIN
         'lsn', pg_current_wal_insert_lsn(),
         'fingerprint', fingerprint,
         'made', cardinality(hotrollback.made_so_far_v1()),
+        'ddl', hotrollback.commands_v1(),
         'log', (SELECT sum(pg_stat_get_xact_tuples_inserted(i.inhrelid))
                   FROM pg_inherits i WHERE i.inhparent = 'hotrollback.change'::regclass),
         'writes', (SELECT coalesce(json_agg(w), '[]') FROM hotrollback.writes_v1() w
@@ -62,6 +63,16 @@ CREATE FUNCTION hotrollback.emptied_v1() RETURNS oid[]
 CREATE FUNCTION hotrollback.made_so_far_v1() RETURNS oid[]
     LANGUAGE sql VOLATILE SET search_path = pg_catalog
     AS $$ SELECT coalesce(nullif(current_setting('hotrollback.made', true), ''), '{}')::oid[] $$;
+
+-- DDL commands of this transaction that the event trigger saw, and the relations whose components it has
+-- recorded since.
+CREATE FUNCTION hotrollback.commands_v1() RETURNS integer
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog
+    AS $$ SELECT coalesce(nullif(current_setting('hotrollback.commands', true), ''), '0')::integer $$;
+
+CREATE FUNCTION hotrollback.shaped_v1() RETURNS oid[]
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog
+    AS $$ SELECT coalesce(nullif(current_setting('hotrollback.shaped', true), ''), '{}')::oid[] $$;
 
 -- Changes that this transaction recorded since an LSN, as the server counts them.
 CREATE FUNCTION hotrollback.recorded_v1(since pg_lsn)
@@ -193,7 +204,7 @@ CREATE FUNCTION hotrollback.altered_v1() RETURNS oid
     AS $$
     WITH here AS (
         SELECT pg_current_xact_id_if_assigned()::text::bigint AS top,
-               hotrollback.made_so_far_v1() AS made,
+               hotrollback.made_so_far_v1() || hotrollback.shaped_v1() AS made,
                hotrollback.emptied_v1() AS emptied
     )
     SELECT coalesce((SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = c.oid), c.oid)
@@ -201,7 +212,7 @@ CREATE FUNCTION hotrollback.altered_v1() RETURNS oid
      CROSS JOIN here
      WHERE c.relpersistence <> 't' AND c.oid >= 16384 AND c.relkind <> 't'
        AND c.relnamespace NOT IN (SELECT n.oid FROM pg_namespace n
-                                   WHERE n.nspname IN ('hotrollback', 'pg_toast'))
+                                   WHERE n.nspname IN ('hotrollback', 'hotrollback_bin', 'pg_toast'))
        AND hotrollback.ours_v1(c.xmin, here.top)
        AND NOT hotrollback.belongs_v1(c.oid, here.made)
        AND NOT (hotrollback.belongs_v1(c.oid, here.emptied)
@@ -216,7 +227,9 @@ CREATE FUNCTION hotrollback.check_v1(reason text, refuse boolean, doubted boolea
     AS $$
 DECLARE
     fingerprint bigint := nullif(current_setting('hotrollback.statement', true), '')::bigint;
+    mark json := nullif(current_setting('hotrollback.mark', true), '')::json;
     altered oid;
+    gone record;
 BEGIN
     IF pg_current_xact_id_if_assigned() IS NULL
        OR current_setting('transaction_read_only') = 'on' THEN
@@ -226,6 +239,14 @@ BEGIN
         fingerprint,
         hotrollback.missing_v1(nullif(current_setting('hotrollback.mark', true), '')::json, doubted),
         reason, refuse);
+    IF reason = 'ddl' AND hotrollback.commands_v1() = coalesce((mark ->> 'ddl')::integer, 0) THEN
+        PERFORM hotrollback.leave_v1(fingerprint, ARRAY[0::oid], reason, refuse);
+    ELSIF refuse AND mark IS NOT NULL THEN
+        SELECT * INTO gone FROM hotrollback.lost_since_v1((mark ->> 'lsn')::pg_lsn);
+        IF FOUND THEN
+            PERFORM hotrollback.refuse_v1(gone.reason, gone.relid);
+        END IF;
+    END IF;
     altered := hotrollback.altered_v1();
     IF altered IS NOT NULL AND NOT hotrollback.noted_v1(altered, 'ddl') THEN
         PERFORM hotrollback.leave_v1(fingerprint, ARRAY[altered], 'ddl', refuse);

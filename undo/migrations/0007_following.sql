@@ -51,62 +51,168 @@ CREATE CONSTRAINT TRIGGER on_commit AFTER INSERT ON hotrollback.ddl
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hotrollback.on_commit_v1();
 ALTER TABLE hotrollback.ddl ENABLE ALWAYS TRIGGER on_commit;
 
+CREATE FUNCTION hotrollback.keep_names_v1(relations oid[], names text[]) RETURNS void
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+    AS $$
+    INSERT INTO hotrollback.relation (relid, name)
+    SELECT r.relid, r.name FROM unnest(relations, names) AS r(relid, name)
+     WHERE r.relid >= 16384 AND length(r.name) < 300
+    ON CONFLICT DO NOTHING
+$$;
+
+-- Whether an undo is at work, which records its DDL itself, command by command.
+CREATE FUNCTION hotrollback.reversing_v1() RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT coalesce(current_setting('hotrollback.reversing', true), '') = 'on'
+           AND pg_has_role((SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'hotrollback'), 'USAGE')
+$$;
+
+-- Objects whose rows of the catalog this transaction, or a part of it, has written: for DDL that does
+-- not say what it touched.
+CREATE FUNCTION hotrollback.written_v1(OUT relations oid[], OUT objects jsonb)
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+DECLARE
+    top constant bigint := pg_current_xact_id()::text::bigint;
+BEGIN
+    relations := ARRAY(SELECT c.oid FROM pg_class c WHERE hotrollback.ours_v1(c.xmin, top)
+                       UNION
+                       SELECT a.attrelid FROM pg_attribute a WHERE hotrollback.ours_v1(a.xmin, top));
+    SELECT coalesce(jsonb_agg(jsonb_build_array(x.class::bigint, x.oid::bigint)), '[]') INTO objects
+      FROM (SELECT 'pg_proc'::regclass::oid AS class, p.oid FROM pg_proc p
+             WHERE hotrollback.ours_v1(p.xmin, top)
+             UNION ALL
+            SELECT 'pg_type'::regclass, t.oid FROM pg_type t WHERE hotrollback.ours_v1(t.xmin, top)
+             UNION ALL
+            SELECT 'pg_namespace'::regclass, n.oid FROM pg_namespace n
+             WHERE hotrollback.ours_v1(n.xmin, top)) x;
+END $$;
+
+-- The relation that a component belongs to, if it is one's: with it all of its components are looked at.
+CREATE FUNCTION hotrollback.relation_of_v1(class oid, object oid) RETURNS oid
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT CASE class
+        WHEN 'pg_class'::regclass THEN
+            coalesce((SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = object), object)
+        WHEN 'pg_trigger'::regclass THEN
+            (SELECT t.tgrelid FROM pg_trigger t
+              WHERE t.oid = object AND t.tgname NOT IN ('hotrollback_capture', 'hotrollback_truncate'))
+        WHEN 'pg_rewrite'::regclass THEN (SELECT w.ev_class FROM pg_rewrite w WHERE w.oid = object)
+        WHEN 'pg_policy'::regclass THEN (SELECT p.polrelid FROM pg_policy p WHERE p.oid = object)
+        WHEN 'pg_constraint'::regclass THEN
+            (SELECT nullif(k.conrelid, 0) FROM pg_constraint k WHERE k.oid = object)
+        WHEN 'pg_statistic_ext'::regclass THEN
+            (SELECT s.stxrelid FROM pg_statistic_ext s WHERE s.oid = object)
+        WHEN 'pg_type'::regclass THEN
+            (SELECT nullif(t.typrelid, 0) FROM pg_type t WHERE t.oid = object)
+    END
+$$;
+
+-- What a command touched, as record_ddl_v1 takes it.
+CREATE FUNCTION hotrollback.touched_v1(commands jsonb, OUT relations oid[], OUT objects jsonb, OUT others jsonb)
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog
+    AS $$
+    WITH command AS (
+        SELECT c.*, hotrollback.relation_of_v1(c.classid, c.objid) AS relid
+          FROM jsonb_to_recordset(commands)
+               AS c(classid oid, objid oid, command_tag text, object_type text, object_identity text)
+    )
+    SELECT coalesce(array_agg(c.relid) FILTER (WHERE c.relid IS NOT NULL), '{}'),
+           coalesce(jsonb_agg(jsonb_build_array(
+                        CASE WHEN k.contypid IS NULL THEN c.classid ELSE 'pg_type'::regclass END::bigint,
+                        coalesce(k.contypid, c.objid)::bigint))
+                    FILTER (WHERE c.relid IS NULL
+                              AND (c.classid IN ('pg_proc'::regclass, 'pg_type'::regclass,
+                                                 'pg_namespace'::regclass, 'pg_extension'::regclass)
+                                   OR k.contypid IS NOT NULL)), '[]'),
+           coalesce(jsonb_agg(jsonb_build_array(c.classid::bigint, c.objid::bigint,
+                                                c.command_tag LIKE 'CREATE %',
+                                                c.object_type || ' ' || c.object_identity))
+                    FILTER (WHERE c.relid IS NULL AND k.contypid IS NULL
+                              AND c.classid NOT IN (
+                                  'pg_class'::regclass, 'pg_trigger'::regclass, 'pg_rewrite'::regclass,
+                                  'pg_policy'::regclass, 'pg_statistic_ext'::regclass,
+                                  'pg_proc'::regclass, 'pg_type'::regclass, 'pg_namespace'::regclass,
+                                  'pg_extension'::regclass)), '[]')
+      FROM command c
+      LEFT JOIN pg_constraint k ON c.classid = 'pg_constraint'::regclass AND k.oid = c.objid
+                               AND k.contypid <> 0
+$$;
+
 -- After DDL of anybody. It never fails, but before a fence, and waits for no lock worth speaking of: what it could not
 -- do is a gap.
 CREATE FUNCTION hotrollback.on_ddl_v1() RETURNS event_trigger
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog SET lock_timeout = '100ms' SET client_min_messages = error
+    SET quote_all_identifiers = off
     AS $$
 DECLARE
-    touched oid[];
-    relevant boolean;
+    commands jsonb;
+    dropped jsonb := coalesce(nullif(current_setting('hotrollback.dropped', true), ''), '[]')::jsonb;
+    what record;
+    written record;
+    below oid[];
+    made oid[] := '{}';
+    ours boolean;
 BEGIN
-    IF TG_TAG IN ('COMMENT', 'SECURITY LABEL', 'REFRESH MATERIALIZED VIEW', 'CREATE STATISTICS',
-                  'ALTER STATISTICS', 'ALTER DEFAULT PRIVILEGES') OR TG_TAG LIKE 'DROP %' THEN
+    PERFORM set_config('hotrollback.dropped', '', true);
+    PERFORM set_config('hotrollback.commands', (hotrollback.commands_v1() + 1)::text, true);
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+               'classid', c.classid::bigint, 'objid', c.objid::bigint, 'command_tag', c.command_tag,
+               'object_type', c.object_type, 'object_identity', c.object_identity))
+               FILTER (WHERE c.objid IS NOT NULL AND NOT c.in_extension
+                         AND c.schema_name IS DISTINCT FROM 'pg_temp'
+                         AND c.schema_name IS DISTINCT FROM 'hotrollback'), '[]'),
+           coalesce(bool_and(c.schema_name IS NOT DISTINCT FROM 'pg_temp'
+                             OR c.schema_name IS NOT DISTINCT FROM 'hotrollback'), false)
+      INTO commands, ours
+      FROM pg_event_trigger_ddl_commands() c;
+    IF ours OR to_regclass('hotrollback.ddl') IS NULL OR (TG_TAG LIKE 'DROP %' AND dropped = '[]') THEN
         RETURN;
     END IF;
-    SELECT count(*) = 0 OR bool_or(c.schema_name IS DISTINCT FROM 'pg_temp'
-                                   AND c.schema_name IS DISTINCT FROM 'hotrollback'),
-           array_agg(DISTINCT r.oid) FILTER (WHERE NOT c.in_extension AND r.oid IS NOT NULL)
-      INTO relevant, touched
-      FROM pg_event_trigger_ddl_commands() c
-     CROSS JOIN LATERAL (
-           SELECT CASE c.classid
-                       WHEN 'pg_class'::regclass THEN c.objid
-                       WHEN 'pg_trigger'::regclass THEN
-                            (SELECT t.tgrelid FROM pg_trigger t
-                              WHERE t.oid = c.objid
-                                AND t.tgname NOT IN ('hotrollback_capture', 'hotrollback_truncate'))
-                       WHEN 'pg_rewrite'::regclass THEN
-                            (SELECT w.ev_class FROM pg_rewrite w WHERE w.oid = c.objid)
-                       WHEN 'pg_policy'::regclass THEN
-                            (SELECT p.polrelid FROM pg_policy p WHERE p.oid = c.objid)
-                  END) AS r(oid);
-    IF NOT relevant THEN
-        RETURN;
+    SELECT * INTO what FROM hotrollback.touched_v1(commands);
+    IF TG_TAG IN ('ALTER DEFAULT PRIVILEGES', 'SECURITY LABEL') THEN
+        what.others := what.others || jsonb_build_array(jsonb_build_array(0, 0, false, lower(TG_TAG)));
     END IF;
-    PERFORM hotrollback.fence_v1();
-    PERFORM hotrollback.bump_v1();
-    INSERT INTO hotrollback.ddl (tag) VALUES (TG_TAG);
-    IF TG_TAG LIKE '% CAST' OR TG_TAG LIKE '% EXTENSION' THEN -- may change how values are kept
-        touched := touched || ARRAY(SELECT t.tgrelid FROM pg_trigger t
-                                     WHERE t.tgname = 'hotrollback_capture');
+    IF (commands = '[]' AND dropped = '[]' AND TG_TAG NOT LIKE 'CREATE %')
+       OR TG_TAG IN ('GRANT', 'REVOKE') THEN
+        SELECT * INTO written FROM hotrollback.written_v1();
+        what.relations := what.relations || written.relations;
+        what.objects := what.objects || written.objects;
     END IF;
-    WITH RECURSIVE below(oid) AS (
-        SELECT unnest(touched)
+    WITH RECURSIVE tree(oid) AS (
+        SELECT unnest(what.relations)
         UNION
-        SELECT i.inhrelid FROM below b JOIN pg_inherits i ON i.inhparent = b.oid
+        SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid
     )
-    SELECT array_agg(b.oid) INTO touched
-      FROM below b JOIN pg_class c ON c.oid = b.oid AND c.relkind IN ('r', 'p', 'f');
-    IF touched IS NOT NULL THEN
-        PERFORM hotrollback.follow_v1(touched);
+    SELECT coalesce(array_agg(t.oid), '{}') INTO below FROM tree t;
+    IF TG_TAG NOT IN ('COMMENT', 'SECURITY LABEL', 'REFRESH MATERIALIZED VIEW', 'CREATE STATISTICS',
+                      'ALTER STATISTICS', 'ALTER DEFAULT PRIVILEGES') AND TG_TAG NOT LIKE 'DROP %' THEN
+        PERFORM hotrollback.fence_v1();
+        PERFORM hotrollback.bump_v1();
+        INSERT INTO hotrollback.ddl (tag) VALUES (TG_TAG);
     END IF;
     IF TG_TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE SCHEMA') THEN
-        PERFORM hotrollback.made_v1(ARRAY(
-            SELECT c.objid FROM pg_event_trigger_ddl_commands() c
-             WHERE c.command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO')
-               AND c.object_type = 'table' AND NOT c.in_extension));
+        made := hotrollback.made_v1(ARRAY(
+            SELECT (c ->> 'objid')::oid FROM jsonb_array_elements(commands) c
+             WHERE c ->> 'command_tag' IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO')
+               AND c ->> 'object_type' = 'table'));
+    END IF;
+    -- Before triggers are attached, which is DDL, too.
+    IF NOT hotrollback.reversing_v1() THEN
+        PERFORM hotrollback.record_ddl_v1(TG_TAG, below, what.objects, dropped, made, what.others);
+    END IF;
+    IF TG_TAG NOT LIKE 'DROP %' THEN
+        PERFORM hotrollback.follow_v1(ARRAY(
+            SELECT c.oid FROM pg_class c
+             WHERE c.relkind IN ('r', 'p', 'f')
+               AND (c.oid = ANY (below)
+                    -- It may change how values are kept.
+                    OR ((TG_TAG LIKE '% CAST' OR TG_TAG LIKE '% EXTENSION')
+                        AND c.oid IN (SELECT t.tgrelid FROM pg_trigger t
+                                       WHERE t.tgname = 'hotrollback_capture')))));
     END IF;
 EXCEPTION WHEN SQLSTATE 'RB004' THEN
     RAISE;
@@ -120,40 +226,39 @@ WHEN OTHERS THEN
     END;
 END $$;
 
-CREATE FUNCTION hotrollback.keep_names_v1(relations oid[], names text[]) RETURNS void
-    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
-    AS $$
-    INSERT INTO hotrollback.relation (relid, name)
-    SELECT r.relid, r.name FROM unnest(relations, names) AS r(relid, name)
-     WHERE r.relid >= 16384 AND length(r.name) < 300
-    ON CONFLICT DO NOTHING
-$$;
-
+-- What is dropped is not there any more when its command has ended: it is handed on.
 CREATE FUNCTION hotrollback.on_drop_v1() RETURNS event_trigger
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog SET client_min_messages = error SET quote_all_identifiers = off
     AS $$
 DECLARE
-    relevant boolean;
-    dropped oid[];
+    dropped jsonb;
+    tables oid[];
     names text[];
 BEGIN
-    SELECT bool_or(true),
+    -- Without its default a column is another one.
+    SELECT jsonb_agg(CASE WHEN d.object_type = 'default value' THEN jsonb_build_array(
+                         'pg_class'::regclass::oid::bigint,
+                         to_regclass(format('%I.%I', d.address_names[1], d.address_names[2]))::oid::bigint,
+                         -1)
+                     ELSE jsonb_build_array(d.classid::bigint, d.objid::bigint, d.objsubid, d.object_type,
+                                            d.object_identity) END),
            array_agg(d.objid ORDER BY d.objid) FILTER (WHERE d.object_type = 'table'),
            array_agg(d.object_identity ORDER BY d.objid) FILTER (WHERE d.object_type = 'table')
-      INTO relevant, dropped, names
+      INTO dropped, tables, names
       FROM pg_event_trigger_dropped_objects() d
      WHERE NOT d.is_temporary AND d.schema_name IS DISTINCT FROM 'hotrollback'
        AND d.schema_name IS DISTINCT FROM 'pg_temp';
-    IF relevant IS NULL OR to_regclass('hotrollback.ddl') IS NULL THEN
+    IF dropped IS NULL OR to_regclass('hotrollback.ddl') IS NULL THEN
         RETURN;
     END IF;
     PERFORM hotrollback.fence_v1();
     PERFORM hotrollback.bump_v1();
     INSERT INTO hotrollback.ddl (tag) VALUES (TG_TAG);
-    IF dropped IS NOT NULL THEN
-        PERFORM hotrollback.keep_names_v1(dropped, names);
+    IF tables IS NOT NULL THEN
+        PERFORM hotrollback.keep_names_v1(tables, names);
     END IF;
+    PERFORM set_config('hotrollback.dropped', dropped::text, true);
 EXCEPTION WHEN SQLSTATE 'RB004' THEN
     RAISE;
 WHEN OTHERS THEN

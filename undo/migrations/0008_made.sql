@@ -9,11 +9,13 @@ CREATE TABLE hotrollback.bin (
     name name NOT NULL,
     parts json NOT NULL, -- [{oid, name, kind}], with the table itself
     keys json NOT NULL, -- [{name, definition}]
+    parents json NOT NULL, -- names of the tables that it was a partition or a child of
+    bound text, -- FOR VALUES .., of a partition
     at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- After DDL, of what it made: a row of the log, and a note for whoever compares.
-CREATE FUNCTION hotrollback.made_v1(relations oid[]) RETURNS void
+-- After DDL, of what it made: the tables that are recorded as made, and a note for whoever compares.
+CREATE FUNCTION hotrollback.made_v1(relations oid[]) RETURNS oid[]
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 DECLARE
@@ -23,8 +25,8 @@ DECLARE
            AND n.nspname NOT LIKE 'hotrollback%'
            AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid));
 BEGIN
-    INSERT INTO hotrollback.change (relid, op) SELECT p, 'C' FROM unnest(plain) p;
     PERFORM set_config('hotrollback.made', (hotrollback.made_so_far_v1() || plain)::text, true);
+    RETURN plain;
 END $$;
 
 -- Before it is moved: what it is called, and its foreign keys, so that what they point to may go its
@@ -36,22 +38,33 @@ DECLARE
     was record;
     each record;
 BEGIN
-    CREATE SCHEMA IF NOT EXISTS hotrollback_bin;
-    SELECT n.nspname, c.relname INTO STRICT was
+    IF to_regnamespace('hotrollback_bin') IS NULL THEN
+        CREATE SCHEMA hotrollback_bin;
+    END IF;
+    SELECT n.nspname, c.relname, pg_get_expr(c.relpartbound, c.oid) AS bound,
+           (SELECT coalesce(json_agg(i.inhparent::regclass ORDER BY i.inhseqno), '[]')
+              FROM pg_inherits i WHERE i.inhrelid = c.oid) AS parents
+      INTO STRICT was
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation;
-    INSERT INTO hotrollback.bin (relid, schema, name, parts, keys)
-    VALUES (relation, was.nspname, was.relname,
+    INSERT INTO hotrollback.bin (relid, schema, name, parents, bound, parts, keys)
+    VALUES (relation, was.nspname, was.relname, was.parents, was.bound,
             (SELECT coalesce(json_agg(json_build_object(
                         'oid', c.oid::bigint, 'name', c.relname,
-                        'kind', CASE c.relkind WHEN 'r' THEN 'TABLE' WHEN 'i' THEN 'INDEX'
-                                               ELSE 'SEQUENCE' END)), '[]')
+                        'kind', CASE WHEN c.relkind IN ('r', 'p') THEN 'TABLE'
+                                     WHEN c.relkind IN ('i', 'I') THEN 'INDEX' ELSE 'SEQUENCE' END)), '[]')
                FROM pg_class c
-              WHERE c.relkind IN ('r', 'i', 'S') AND hotrollback.belongs_v1(c.oid, ARRAY[relation])),
+              WHERE c.relkind IN ('r', 'p', 'i', 'I', 'S') AND hotrollback.belongs_v1(c.oid, ARRAY[relation])),
             (SELECT coalesce(json_agg(json_build_object('name', k.conname,
                                       'definition', pg_get_constraintdef(k.oid))), '[]')
-               FROM pg_constraint k WHERE k.conrelid = relation AND k.contype = 'f'));
-    FOR each IN SELECT k.name FROM hotrollback.bin b, json_to_recordset(b.keys) AS k(name text)
-                 WHERE b.relid = relation
+               FROM pg_constraint k WHERE k.conrelid = relation AND k.contype = 'f' AND k.conparentid = 0));
+    FOR each IN SELECT p.parent FROM json_array_elements_text(was.parents) AS p(parent) LOOP
+        EXECUTE CASE WHEN was.bound IS NULL
+                THEN format('ALTER TABLE %I.%I NO INHERIT %s', was.nspname, was.relname, each.parent)
+                ELSE format('ALTER TABLE %s DETACH PARTITION %I.%I', each.parent, was.nspname, was.relname) END;
+    END LOOP;
+    -- A partition has its parent's for itself now.
+    FOR each IN SELECT k.conname AS name FROM pg_constraint k
+                 WHERE k.conrelid = relation AND k.contype = 'f' AND k.conparentid = 0
     LOOP
         EXECUTE format('ALTER TABLE %I.%I DROP CONSTRAINT %I', was.nspname, was.relname, each.name);
     END LOOP;
@@ -74,7 +87,7 @@ BEGIN
 END $$;
 
 -- Moves a table away, of which bin_keys_v1 has seen to the rest.
-CREATE FUNCTION hotrollback.bin_v1(relation oid) RETURNS void
+CREATE FUNCTION hotrollback.bin_v1(relation oid, writer oid) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 DECLARE
@@ -84,6 +97,10 @@ BEGIN
     EXECUTE format('ALTER TABLE %I.%I SET SCHEMA hotrollback_bin', was.schema, was.name);
     PERFORM hotrollback.rename_binned_v1(was.parts, true);
     INSERT INTO hotrollback.change (relid, op) VALUES (relation, 'B');
+    IF writer IS NOT NULL THEN
+        UPDATE hotrollback.change SET role = writer
+         WHERE relid = relation AND op = 'B' AND xid = pg_current_xact_id()::text::bigint;
+    END IF;
 END $$;
 
 -- Brings a table back under its names, without its foreign keys.
@@ -96,15 +113,25 @@ BEGIN
     SELECT * INTO STRICT was FROM hotrollback.bin b WHERE b.relid = relation;
     PERFORM hotrollback.rename_binned_v1(was.parts, false);
     EXECUTE format('ALTER TABLE hotrollback_bin.%I SET SCHEMA %I', was.name, was.schema);
+    INSERT INTO hotrollback.change (relid, op) VALUES (relation, 'C'); -- for the redo
 END $$;
 
--- Its foreign keys, when all that they point to is there again.
+-- Its parents and foreign keys, when all that they point to is there again.
 CREATE FUNCTION hotrollback.unbin_keys_v1(relation oid) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 DECLARE
     each record;
 BEGIN
+    FOR each IN SELECT b.schema, b.name, b.bound, p.parent
+                  FROM hotrollback.bin b, json_array_elements_text(b.parents) AS p(parent)
+                 WHERE b.relid = relation
+    LOOP
+        EXECUTE CASE WHEN each.bound IS NULL
+                THEN format('ALTER TABLE %I.%I INHERIT %s', each.schema, each.name, each.parent)
+                ELSE format('ALTER TABLE %s ATTACH PARTITION %I.%I %s',
+                            each.parent, each.schema, each.name, each.bound) END;
+    END LOOP;
     FOR each IN SELECT b.schema, b.name AS owner, k.name, k.definition
                   FROM hotrollback.bin b, json_to_recordset(b.keys) AS k(name text, definition text)
                  WHERE b.relid = relation

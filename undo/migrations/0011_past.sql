@@ -116,7 +116,7 @@ BEGIN
     EXECUTE format(
         'SELECT string_agg(format(''%%s in transaction %%s'', g.reason, g.xid), '', '')'
         '  FROM (SELECT c.reason, c.xid FROM hotrollback.readable_gap c'
-        '         WHERE (c.relid IS NULL OR c.relid = ANY ($1)) AND %1$s'
+        '         WHERE (c.relid IS NULL OR c.relid = ANY ($1)) AND c.reason <> ''lost'' AND %1$s'
         '         UNION'
         '        SELECT ''stale_catalog'', c.xid FROM hotrollback.readable_change c'
         '         WHERE c.stale AND (c.relid = ANY ($1) OR c.new_relid = ANY ($1)) AND %1$s'

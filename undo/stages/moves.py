@@ -49,7 +49,10 @@ _OWNS: Final = """EXISTS (
 _MADE: Final = f"""
 SELECT c.oid::pg_catalog.int8 AS relid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
        NOT {_OWNS} AS denied,
-       EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid) AS below,
+       EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid)
+       AND NOT EXISTS (SELECT FROM hotrollback.change b -- with which it came back from the bin
+                        WHERE b.relid = d.relid AND b.op = 'B'
+                          AND b.lsn < '0/0'::pg_catalog.pg_lsn + d.lsn) AS below,
        needs.name AS needs, other.*
   FROM ROWS FROM (pg_catalog.unnest({{relids}}::pg_catalog.oid[]),
                   pg_catalog.unnest({{roles}}::pg_catalog.oid[]),
@@ -73,7 +76,7 @@ SELECT c.oid::pg_catalog.int8 AS relid, pg_catalog.format('%I.%I', n.nspname, c.
                                   ELSE 'pg_catalog.pg_type'::pg_catalog.regclass END
           AND COALESCE(k.conrelid, w.ev_class, t.tgrelid, y.polrelid, 0)
               <> ALL ({{relids}}::pg_catalog.oid[])
-          AND NOT hotrollback.belongs_v1(p.objid, ARRAY[c.oid])
+          AND NOT hotrollback.belongs_v1(p.objid, {{relids}}::pg_catalog.oid[])
         LIMIT 1) AS needs ON true
   LEFT JOIN LATERAL (
        SELECT c.xid, c.at, c.tag, {SESSION_OF} AS session
@@ -87,7 +90,8 @@ _BINNED: Final = """
 SELECT b.relid::pg_catalog.int8 AS relid, pg_catalog.format('%I.%I', b.schema, b.name) AS name,
        n.oid IS NULL AS homeless,
        EXISTS (SELECT FROM pg_catalog.pg_class c
-                WHERE c.relnamespace = n.oid AND c.relname = b.name) AS taken
+                WHERE c.relnamespace = n.oid AND c.relname = b.name
+                  AND c.oid <> ALL ($2::pg_catalog.oid[])) AS taken
   FROM hotrollback.bin b
   JOIN pg_catalog.pg_class c ON c.oid = b.relid
   LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = b.schema
@@ -98,10 +102,14 @@ SELECT b.relid::pg_catalog.int8 AS relid, pg_catalog.format('%I.%I', b.schema, b
 async def moves_of(db: Database, chosen: Chosen, matched: Matched, request: UndoRequest) -> Moves:
     """What is to be moved; what is not there any more is not."""
     moves = Moves()
-    made = {change.relid: change for change in matched.moves if change.op == CREATE}
+    # What happened to a table first says whether it was there before.
+    firsts: dict[int, Move] = {}
+    for change in matched.moves:
+        firsts.setdefault(change.relid, change)
+    made = {relid: change for relid, change in firsts.items() if change.op == CREATE}
     if made:
         await _away(db, chosen, made, request, moves)
-    binned = {change.relid: change for change in matched.moves if change.op != CREATE}
+    binned = {relid: change for relid, change in firsts.items() if change.op != CREATE}
     if binned:
         await _back(db, binned, request, moves)
     return moves
@@ -157,7 +165,8 @@ async def _lock(db: Database, made: dict[int, Move], request: UndoRequest) -> No
 
 
 async def _back(db: Database, binned: dict[int, Move], request: UndoRequest, moves: Moves) -> None:
-    for row in await db.fetch(_BINNED, list(binned)):
+    going = [change.relid for change in moves.away]
+    for row in await db.fetch(_BINNED, list(binned), going):
         change = binned.pop(row["relid"])
         moves.names[change.relid] = row["name"]
         found = []
@@ -204,7 +213,7 @@ async def take_away(db: Database, moves: Moves) -> None:
     for change in moves.away:
         await db.execute("SELECT hotrollback.bin_keys_v1($1)", change.relid)
     for change in moves.away:
-        await db.execute("SELECT hotrollback.bin_v1($1)", change.relid)
+        await db.execute("SELECT hotrollback.bin_v1($1, NULL)", change.relid)
 
 
 async def bring_back(db: Database, moves: Moves) -> None:

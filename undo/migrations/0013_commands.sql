@@ -1,0 +1,184 @@
+-- DDL statements, as hotrollback.change has rows: relid is 0 where one touched several relations. Nobody
+-- writes here but what read the catalog itself, since an undo runs what it finds here.
+CREATE TABLE hotrollback.command (LIKE hotrollback.change INCLUDING DEFAULTS);
+CREATE INDEX command_xid ON hotrollback.command (xid);
+CREATE INDEX command_at ON hotrollback.command (at);
+
+-- What DDL took away or changed and no inverse can give back, in the words of the gap that it leaves.
+CREATE FUNCTION hotrollback.lost_v1(before json, after json, others jsonb, dropped jsonb)
+    RETURNS TABLE (relation oid, what text, kind text, name text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    WITH was AS (
+        SELECT (e -> 'id')::jsonb AS id, (e -> 'id' ->> 3)::oid AS relid, (e -> 'image')::jsonb AS image,
+               e -> 'kept' AS kept
+          FROM json_array_elements(before) e
+    ), now AS (
+        SELECT (e -> 'id')::jsonb AS id, (e -> 'image')::jsonb AS image FROM json_array_elements(after) e
+    )
+    SELECT nullif(w.relid, 0), format('%s %s', w.image ->> 'kind', w.image ->> 'name'),
+           w.image ->> 'kind', w.image ->> 'name'
+      FROM was w LEFT JOIN now n ON n.id = w.id
+      LEFT JOIN pg_class c ON c.oid = w.relid
+     WHERE CASE w.image ->> 'kind'
+           WHEN 'table' THEN n.id IS NULL
+           WHEN 'column' THEN
+               c.relkind IN ('r', 'p', 'm') AND w.kept IS NULL AND w.image -> 'generated' IS NULL
+               AND w.image ->> 'type' IS DISTINCT FROM n.image ->> 'type' AND w.image -> 'inherited' IS NULL
+           WHEN 'sequence' THEN n.id IS NULL AND w.kept IS NULL
+           WHEN 'enum' THEN
+               n.id IS NOT NULL
+               AND jsonb_array_length(w.image -> 'labels') <> jsonb_array_length(n.image -> 'labels')
+           WHEN 'aggregate' THEN w.image - ARRAY['acl', 'owner', 'comment', 'name', 'schema']
+                                 IS DISTINCT FROM n.image - ARRAY['acl', 'owner', 'comment', 'name', 'schema']
+           WHEN 'base type' THEN n.id IS NULL
+           WHEN 'extension' THEN true
+           WHEN 'foreign table' THEN n.id IS NULL
+           ELSE false END
+    UNION ALL
+    SELECT NULL, o ->> 3, NULL, NULL FROM jsonb_array_elements(others) o WHERE NOT (o ->> 2)::boolean
+    UNION ALL
+    SELECT NULL, format('%s %s', d ->> 3, d ->> 4), NULL, NULL FROM jsonb_array_elements(dropped) d
+     WHERE (d ->> 0)::oid NOT IN (
+               'pg_class'::regclass, 'pg_trigger'::regclass, 'pg_rewrite'::regclass, 'pg_policy'::regclass,
+               'pg_statistic_ext'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass,
+               'pg_namespace'::regclass, 'pg_extension'::regclass, 'pg_constraint'::regclass,
+               'pg_attrdef'::regclass)
+       -- A script of an extension does as it likes.
+       AND NOT (current_query() ~* '\mextension\M' AND EXISTS (
+               SELECT FROM pg_extension e
+                WHERE hotrollback.ours_v1(e.xmin, pg_current_xact_id()::text::bigint)))
+$$;
+
+-- Keeps the images of what DDL has touched, and records those that it changed: as they were, and as they
+-- are. `objects`, `others` (of whose kinds no images are kept) and `dropped`: [class, object, part of it].
+-- Relations in the bin are nobody's, and those that go and come as a whole are not told of.
+CREATE FUNCTION hotrollback.swap_components_v1(tag text, writer oid, relations oid[], objects jsonb,
+                                               dropped jsonb, whole oid[], others jsonb,
+                                               OUT lost jsonb, OUT renamed boolean)
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog SET jit = off
+    AS $$
+DECLARE
+    before json;
+    after json;
+    sole oid;
+    kept constant jsonb := coalesce(nullif(current_setting('hotrollback.kept', true), ''), '{}')::jsonb;
+BEGIN
+    whole := whole || ARRAY(SELECT b.relid FROM hotrollback.bin b);
+    relations := relations || ARRAY(
+        SELECT k.oid FROM jsonb_array_elements(dropped) d JOIN pg_class k ON k.oid = (d ->> 1)::oid
+         WHERE (d ->> 0)::oid = 'pg_class'::regclass
+         UNION
+        SELECT c.relid FROM jsonb_array_elements(dropped) d
+          JOIN hotrollback.component c
+            ON (c.classid, c.objid) = ((d ->> 0)::oid, (d ->> 1)::oid) AND c.relid <> 0);
+    -- Of partitions and children that are not below any more the catalog does not tell.
+    relations := relations || ARRAY(
+        SELECT c.relid FROM hotrollback.component c
+         WHERE c.objid = c.relid AND c.objsubid = 0 AND c.image ? 'parents'
+           AND EXISTS (SELECT FROM unnest(relations) r
+                        WHERE c.image -> 'parents' ? r::regclass::text));
+    WITH gone AS MATERIALIZED (
+        SELECT (d ->> 0)::oid AS classid, (d ->> 1)::oid AS objid, (d ->> 2)::integer AS objsubid
+          FROM jsonb_array_elements(dropped) d
+    ), touched AS MATERIALIZED (
+        SELECT (o ->> 0)::oid AS classid, (o ->> 1)::oid AS objid FROM jsonb_array_elements(objects) o
+    ), now AS MATERIALIZED (
+        SELECT * FROM hotrollback.images_v1(relations) WHERE relations <> '{}'
+        UNION ALL
+        SELECT i.* FROM (SELECT t.classid, array_agg(t.objid) AS objects FROM touched t GROUP BY 1) t
+         CROSS JOIN LATERAL hotrollback.other_images_v1(t.classid, t.objects) i
+    ), was AS MATERIALIZED (
+        SELECT c.* FROM hotrollback.component c
+         WHERE c.relid = ANY (relations)
+            OR (c.classid, c.objid) IN (SELECT t.classid, t.objid FROM touched t)
+            OR (c.classid, c.objid, c.objsubid) IN (SELECT g.classid, g.objid, g.objsubid FROM gone g)
+            OR (c.relid <> 0 AND c.relid IN (SELECT g.objid FROM gone g
+                                              WHERE g.classid = 'pg_class'::regclass AND g.objsubid = 0))
+    ), difference AS MATERIALIZED (
+        SELECT coalesce(n.classid, w.classid) AS classid, coalesce(n.objid, w.objid) AS objid,
+               coalesce(n.objsubid, w.objsubid) AS objsubid, coalesce(n.relid, w.relid) AS relid,
+               w.image AS was, n.image AS now
+          FROM now n FULL JOIN was w USING (classid, objid, objsubid)
+         WHERE n.image IS DISTINCT FROM w.image
+    ), forgotten AS (
+        DELETE FROM hotrollback.component c USING difference d
+         WHERE d.now IS NULL
+           AND (c.classid, c.objid, c.objsubid) = (d.classid, d.objid, d.objsubid)
+    ), kept AS (
+        INSERT INTO hotrollback.component AS c
+        SELECT d.classid, d.objid, d.objsubid, d.relid, d.now FROM difference d WHERE d.now IS NOT NULL
+        ON CONFLICT (classid, objid, objsubid)
+        DO UPDATE SET image = EXCLUDED.image, relid = EXCLUDED.relid
+    ), told AS (
+        SELECT d.*, json_build_array(d.classid::bigint, d.objid::bigint, d.objsubid, d.relid::bigint) AS id
+          FROM difference d
+         WHERE NOT (d.relid = ANY (whole) OR hotrollback.belongs_v1(d.relid, whole))
+    )
+    SELECT json_agg(json_strip_nulls(json_build_object(
+                        'id', t.id, 'on', t.relid::regclass, 'image', t.was,
+                        'kept', CASE WHEN t.classid = 'pg_class'::regclass THEN
+                                kept -> format('%s.%s', t.objid, t.objsubid) END))
+                    ORDER BY t.classid, t.objid, t.objsubid) FILTER (WHERE t.was IS NOT NULL),
+           json_agg(json_build_object('id', t.id, 'on', t.relid::regclass, 'image', t.now)
+                    ORDER BY t.classid, t.objid, t.objsubid) FILTER (WHERE t.now IS NOT NULL),
+           coalesce(bool_or(t.was -> 'name' <> t.now -> 'name' OR t.was -> 'schema' <> t.now -> 'schema'),
+                    false)
+      INTO before, after, renamed FROM told t;
+    IF others <> '[]' THEN
+        SELECT json_agg(x.o) INTO after
+          FROM (SELECT json_array_elements(after) UNION ALL
+                SELECT json_build_object(
+                           'id', json_build_array((o ->> 0)::bigint, (o ->> 1)::bigint, 0, 0),
+                           'image', json_build_object('kind', 'other', 'type', i.type, 'identity', i.identity))
+                  FROM jsonb_array_elements(others) o
+                 CROSS JOIN LATERAL pg_identify_object((o ->> 0)::oid, (o ->> 1)::oid, 0) i
+                 WHERE (o ->> 2)::boolean AND i.identity IS NOT NULL) AS x(o);
+    END IF;
+    IF before IS NOT NULL OR after IS NOT NULL THEN
+        SELECT CASE WHEN count(DISTINCT x.e -> 'id' ->> 3) = 1 THEN min(x.e -> 'id' ->> 3)::oid END
+          INTO sole
+          FROM (SELECT json_array_elements(before) UNION ALL
+                SELECT json_array_elements(after)) AS x(e);
+        INSERT INTO hotrollback.command (role, relid, op, before, after)
+        VALUES (writer, coalesce(sole, 0), 'S',
+                json_build_object('command', tag, 'components', coalesce(before, '[]')),
+                json_build_object('command', tag, 'components', coalesce(after, '[]')));
+    END IF;
+    lost := coalesce((SELECT jsonb_agg(jsonb_build_array(l.relation::bigint, l.what, l.kind, l.name))
+                        FROM hotrollback.lost_v1(before, after, others, dropped) l), '[]');
+END $$;
+
+-- What this transaction has lost since an LSN.
+CREATE FUNCTION hotrollback.lost_since_v1(since pg_lsn) RETURNS TABLE (reason text, relid oid)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+    AS $$
+    SELECT g.reason, g.relid FROM hotrollback.gap g
+     WHERE g.xid = pg_current_xact_id_if_assigned()::text::bigint AND g.reason = 'lost' AND g.lsn >= since
+     LIMIT 1
+$$;
+
+-- After DDL: one record for all that it changed. What cannot be given back is a gap, too.
+CREATE FUNCTION hotrollback.record_ddl_v1(tag text, relations oid[], objects jsonb, dropped jsonb,
+                                          whole oid[], others jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+DECLARE
+    changed record;
+BEGIN
+    SELECT * INTO changed
+      FROM hotrollback.swap_components_v1(
+               tag, quote_ident(current_user)::regrole::oid, relations, objects, dropped, whole, others);
+    INSERT INTO hotrollback.gap (fingerprint, relid, reason, statement)
+    SELECT nullif(current_setting('hotrollback.statement', true), '')::bigint, (l ->> 0)::oid, 'lost',
+           format('%s: %s', tag, l ->> 1)
+      FROM jsonb_array_elements(changed.lost) l;
+    PERFORM set_config('hotrollback.lost', jsonb_build_object('tag', tag, 'lost', changed.lost,
+                                                              'dropped', dropped)::text, true);
+    -- What is made last goes first when it is taken back.
+    INSERT INTO hotrollback.change (relid, op) SELECT w, 'C' FROM unnest(whole) w;
+    IF changed.renamed THEN
+        PERFORM hotrollback.refresh_components_v1();
+    END IF;
+    PERFORM set_config('hotrollback.shaped', (hotrollback.shaped_v1() || relations)::text, true);
+END $$;

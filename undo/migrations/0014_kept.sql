@@ -1,0 +1,115 @@
+-- Values of columns that are about to be dropped, or to get another type, with what tells their rows apart:
+-- the primary key, or all that is left of the row.
+CREATE TABLE hotrollback.kept (
+    name text PRIMARY KEY, -- of the table in hotrollback_bin
+    relid oid NOT NULL,
+    keys name[] NOT NULL, -- empty: by all that is left, and a number among those that are the same
+    columns name[] NOT NULL,
+    stands jsonb NOT NULL, -- of the sequences of identity columns: {column: [last value, is called]}
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+-- Bytes of a table whose values are still kept; those of a bigger one are a gap.
+ALTER TABLE hotrollback.meta ADD COLUMN keep_limit bigint NOT NULL DEFAULT 268435456;
+
+CREATE FUNCTION hotrollback.stands_v1(relation oid) RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+DECLARE
+    stands jsonb;
+BEGIN
+    EXECUTE format('SELECT jsonb_build_array(last_value, is_called) FROM %s', relation::regclass)
+       INTO stands;
+    RETURN stands;
+END $$;
+
+-- A column of a table (t) as it is kept, under another name: what is made of users' types or collations as
+-- text, since these may be dropped later.
+CREATE FUNCTION hotrollback.value_v1(relation oid, column_ name, called text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT format(CASE WHEN t.oid >= 16384 OR t.typelem >= 16384 THEN 'hotrollback.pinned_v1(t.%I) AS %I'
+                       WHEN a.attcollation <> 0 THEN 't.%I COLLATE pg_catalog."default" AS %I'
+                       ELSE 't.%I AS %I' END, column_, called)
+      FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+     WHERE a.attrelid = relation AND a.attname = column_
+$$;
+
+-- Nothing is copied for whoever could not drop them. What is kept is told to record_ddl_v1. Returns
+-- whether there was nothing to keep, or it is kept.
+CREATE FUNCTION hotrollback.keep_v1(relation oid, columns name[]) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog SET row_security = off
+    AS $$
+DECLARE
+    place text := relation::regclass::text;
+    numbers integer[] := ARRAY(SELECT a.attnum FROM pg_attribute a
+                                WHERE a.attrelid = relation AND a.attname = ANY (columns)
+                                  AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '');
+    keys name[];
+    called text;
+    told jsonb := coalesce(nullif(current_setting('hotrollback.kept', true), ''), '{}')::jsonb;
+    small boolean;
+BEGIN
+    SELECT sum(pg_table_size(c.oid)) <= (SELECT m.keep_limit FROM hotrollback.meta m)
+           AND bool_and(pg_has_role(session_user, c.relowner, 'MEMBER'))
+      INTO small
+      FROM pg_class c
+     WHERE c.relkind IN ('r', 'p')
+       AND (c.oid = relation OR c.oid IN (SELECT t.relid FROM pg_partition_tree(relation) t));
+    IF small IS NOT TRUE THEN
+        RETURN false;
+    ELSIF numbers = '{}' THEN
+        RETURN true;
+    END IF;
+    columns := ARRAY(SELECT a.attname FROM pg_attribute a
+                      WHERE a.attrelid = relation AND a.attnum = ANY (numbers) ORDER BY a.attnum);
+    SELECT coalesce(array_agg(a.attname ORDER BY x.n), '{}') INTO keys
+      FROM pg_constraint k CROSS JOIN LATERAL unnest(k.conkey) WITH ORDINALITY AS x(attnum, n)
+      JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = x.attnum
+     WHERE k.conrelid = relation AND k.contype = 'p' AND NOT k.conkey && numbers::smallint[];
+    IF to_regnamespace('hotrollback_bin') IS NULL THEN
+        CREATE SCHEMA hotrollback_bin;
+    END IF;
+    called := format('kept_%s_%s', relation, pg_current_xact_id()::text);
+    called := called || '_' || (SELECT count(*) FROM hotrollback.kept k WHERE starts_with(k.name, called));
+    EXECUTE format(
+        'CREATE TABLE hotrollback_bin.%I AS SELECT %s, %s FROM %s t', called,
+        CASE WHEN keys = '{}' THEN
+            format('%1$s AS key, row_number() OVER (PARTITION BY %1$s) AS number',
+                   hotrollback.rest_v1('t', columns))
+        ELSE (SELECT string_agg(hotrollback.value_v1(relation, u.name, 'key_' || u.n), ', ')
+                FROM unnest(keys) WITH ORDINALITY AS u(name, n)) END,
+        (SELECT string_agg(hotrollback.value_v1(relation, u.name, 'value_' || u.n), ', ')
+           FROM unnest(columns) WITH ORDINALITY AS u(name, n)),
+        place);
+    INSERT INTO hotrollback.kept (name, relid, keys, columns, stands)
+    VALUES (called, relation, keys, columns,
+            coalesce((SELECT jsonb_object_agg(a.attname, hotrollback.stands_v1(d.objid))
+                        FROM pg_attribute a
+                        JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = relation
+                                        AND d.refobjsubid = a.attnum AND d.deptype = 'i'
+                                        AND d.classid = 'pg_class'::regclass
+                       WHERE a.attrelid = relation AND a.attnum = ANY (numbers)
+                         AND a.attidentity <> ''), '{}'));
+    SELECT told || jsonb_object_agg(format('%s.%s', relation, u.number), called) INTO told
+      FROM unnest(numbers) AS u(number);
+    PERFORM set_config('hotrollback.kept', told::text, true);
+    RETURN true;
+END $$;
+
+-- A row without some of its columns, as text that can be compared.
+CREATE FUNCTION hotrollback.rest_v1(alias text, columns name[]) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
+    AS $$ SELECT format('(to_jsonb(%I) - %L::text[])::text', alias, columns::text[]) $$;
+
+-- Where a sequence stands that is about to be dropped.
+CREATE FUNCTION hotrollback.keep_sequence_v1(relation oid) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+    AS $$
+DECLARE
+    stands jsonb := hotrollback.stands_v1(relation);
+BEGIN
+    PERFORM set_config('hotrollback.kept', (
+        coalesce(nullif(current_setting('hotrollback.kept', true), ''), '{}')::jsonb
+        || jsonb_build_object(format('%s.0', relation),
+                              format('%s %s', stands ->> 0, stands ->> 1)))::text, true);
+END $$;

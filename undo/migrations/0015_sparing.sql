@@ -1,0 +1,123 @@
+-- DDL that would destroy what an undo needs: it is really run first, in a part of the transaction that is
+-- rolled back, so that its errors, notices and cascades are the server's own. Then values are kept,
+-- tables are moved to the bin, and the rest is run again.
+
+-- What nobody may be told twice: the notices were given.
+CREATE FUNCTION hotrollback.quietly_v1(statement text) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    AS $$
+DECLARE
+    told constant text := pg_catalog.current_setting('client_min_messages');
+BEGIN
+    PERFORM pg_catalog.set_config('client_min_messages', 'error', true);
+    EXECUTE statement;
+    PERFORM pg_catalog.set_config('client_min_messages', told, true);
+END $$;
+
+-- Names are the client's, under its search_path: nothing of ours is looked up there.
+CREATE PROCEDURE hotrollback.run_ddl_v1(statement text)
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    losing text;
+BEGIN
+    PERFORM pg_catalog.set_config('hotrollback.lost', '', true);
+    BEGIN
+        EXECUTE statement;
+        losing := pg_catalog.current_setting('hotrollback.lost', true);
+        IF hotrollback.can_be_spared_v1(losing) THEN
+            RAISE EXCEPTION USING ERRCODE = 'RB005', MESSAGE = losing;
+        END IF;
+        RETURN;
+    EXCEPTION WHEN SQLSTATE 'RB005' THEN
+        losing := SQLERRM;
+    END;
+    IF hotrollback.spare_v1(losing) THEN
+        PERFORM hotrollback.quietly_v1(statement);
+    END IF;
+END $$;
+
+CREATE FUNCTION hotrollback.can_be_spared_v1(losing text) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT EXISTS (SELECT FROM jsonb_array_elements(nullif(losing, '')::jsonb -> 'lost') l
+                    WHERE l ->> 2 IN ('table', 'column', 'sequence'))
+$$;
+
+-- Keeps values and moves tables; whether the statement is still to be run for the rest.
+CREATE FUNCTION hotrollback.spare_v1(losing text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog SET client_min_messages = error
+    AS $$
+DECLARE
+    lost constant jsonb := losing::jsonb -> 'lost';
+    dropped constant jsonb := losing::jsonb -> 'dropped';
+    tables constant oid[] := ARRAY(SELECT (l ->> 0)::oid FROM jsonb_array_elements(lost) l
+                                    WHERE l ->> 2 = 'table');
+    each record;
+BEGIN
+    FOR each IN SELECT (l ->> 0)::oid AS relid, array_agg((l ->> 3)::name) AS columns
+                  FROM jsonb_array_elements(lost) l WHERE l ->> 2 = 'column' GROUP BY 1
+    LOOP
+        PERFORM hotrollback.keep_v1(each.relid, each.columns);
+    END LOOP;
+    PERFORM hotrollback.keep_sequence_v1((l ->> 0)::oid) FROM jsonb_array_elements(lost) l
+      WHERE l ->> 2 = 'sequence' AND NOT hotrollback.belongs_v1((l ->> 0)::oid, tables);
+    IF tables = '{}' THEN
+        RETURN true;
+    END IF;
+    PERFORM hotrollback.drop_dependents_v1(tables, dropped);
+    PERFORM hotrollback.bin_dropped_v1(tables, quote_ident(current_user)::regrole::oid);
+    RETURN losing::jsonb ->> 'tag' <> 'DROP TABLE';
+END $$;
+
+-- What goes with the tables and is no part of them, as whoever drops them.
+CREATE FUNCTION hotrollback.drop_dependents_v1(tables oid[], dropped jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+DECLARE
+    each record;
+BEGIN
+    FOR each IN
+        SELECT CASE
+               WHEN k.oid IS NOT NULL THEN
+                   format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
+               WHEN a.attnum IS NOT NULL THEN
+                   format('ALTER TABLE %s DROP COLUMN IF EXISTS %I CASCADE', a.attrelid::regclass, a.attname)
+               ELSE format('DROP %s IF EXISTS %s CASCADE', o.type, o.identity) END AS statement
+          FROM jsonb_to_recordset((SELECT coalesce(jsonb_agg(jsonb_build_object(
+                                              'class', d -> 0, 'oid', d -> 1, 'sub', d -> 2,
+                                              'type', d -> 3, 'identity', d -> 4)), '[]')
+                                     FROM jsonb_array_elements(dropped) d))
+               AS o(class oid, oid oid, sub integer, type text, identity text)
+          LEFT JOIN pg_constraint k ON o.class = 'pg_constraint'::regclass AND k.oid = o.oid
+                                   AND k.conrelid <> ALL (tables) AND k.conrelid <> 0 AND k.conparentid = 0
+          LEFT JOIN pg_attribute a ON o.class = 'pg_class'::regclass AND o.sub > 0 AND a.attrelid = o.oid
+                                  AND a.attnum = o.sub AND a.attrelid <> ALL (tables)
+          LEFT JOIN pg_trigger t ON o.class = 'pg_trigger'::regclass AND t.oid = o.oid AND NOT t.tgisinternal
+          LEFT JOIN pg_rewrite w ON o.class = 'pg_rewrite'::regclass AND w.oid = o.oid
+          LEFT JOIN pg_policy p ON o.class = 'pg_policy'::regclass AND p.oid = o.oid
+         WHERE k.oid IS NOT NULL OR a.attnum IS NOT NULL
+            OR o.type IN ('view', 'materialized view', 'function', 'procedure', 'aggregate')
+            OR (o.type IN ('trigger', 'rule', 'policy')
+                AND coalesce(t.tgrelid, w.ev_class, p.polrelid) <> ALL (tables)
+                AND w.rulename IS DISTINCT FROM '_RETURN')
+         ORDER BY k.oid IS NULL
+    LOOP
+        EXECUTE each.statement;
+    END LOOP;
+END $$;
+
+-- Only for whoever might have dropped them.
+CREATE FUNCTION hotrollback.bin_dropped_v1(tables oid[], writer oid) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+    AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE c.oid = ANY (tables) AND NOT pg_has_role(session_user, c.relowner, 'USAGE')
+                  AND NOT pg_has_role(session_user, n.nspowner, 'USAGE')) THEN
+        RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'must be owner of the tables';
+    END IF;
+    PERFORM hotrollback.bin_keys_v1(t) FROM unnest(tables) t
+      ORDER BY NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = t);
+    PERFORM hotrollback.bin_v1(t, writer) FROM unnest(tables) t;
+END $$;
