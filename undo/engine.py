@@ -5,17 +5,15 @@ another.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import monotonic
 from typing import Any, Final
 
-from undo.database import Database, sqlstate
+from undo.database import Database
 from undo.errors import (
+    NoScript,
     NotInstalled,
     PlanMoved,
-    Refused,
-    RowsLocked,
-    TooBusy,
     UnknownPolicy,
     UsageError,
 )
@@ -26,7 +24,9 @@ from undo.origin import check_origin
 from undo.policies import POLICIES
 from undo.report import Report, TableReport
 from undo.request import Selection, UndoRequest
+from undo.schema.component import Command
 from undo.script import Say, write
+from undo.segments import commands_of, take_back
 from undo.stages import select
 from undo.stages.along import told
 from undo.stages.apply import Planned, apply, plan
@@ -38,25 +38,15 @@ from undo.stages.load import by_index, match, summarize
 from undo.stages.moves import Moves, bring_back, moves_of, take_away
 from undo.stages.part import WHOLE, Outdated, Part
 from undo.stages.preview import preview
-from undo.stages.record import keep_report, record
+from undo.stages.record import begin, keep_report, record, redone
 from undo.stages.resolve import Resolved, resolve_all
 from undo.stages.rows import Progress
 from undo.stages.rules import rules_of
+from undo.stages.select import Chosen
 from undo.stages.settle import Settled, settle
 from undo.stages.standing import last_undo, not_redone_yet
 from undo.stages.untouched import untouched
-
-# A deadlock or a serialization failure.
-_RETRIED: Final = frozenset({"40P01", "40001"})
-# A unique value or an exclusion: somebody took it in the last moment, or rows of the undo get it
-# from one another by an index over expressions, which then needs them to be parked.
-_COLLISIONS: Final = frozenset({"23505", "23P01"})
-_ATTEMPTS: Final = 3
-_LOCK_NOT_AVAILABLE: Final = "55P03"
-_LOCK_TIMEOUT: Final = "30s"
-# Where another time was asked for: how often it is tried, and the first pause in between, seconds.
-_LOCK_TRIES: Final = 5
-_BACK_OFF: Final = 0.2
+from undo.trial import BACK_OFF, Again, RolledBack, TakeAlong, Trial, after, lock_timeout
 
 _SETTINGS: Final = (
     *PINNED_SETTINGS,
@@ -68,26 +58,6 @@ _SETTINGS: Final = (
     ("hotrollback.tag", ""),
     ("client_min_messages", "warning"),
 )
-
-
-class _RolledBack(Exception):
-    """Ends the transaction without a trace; carries what is reported."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__()
-        self.report = report
-
-
-class _Along(Exception):
-    """Others are to be taken back, too."""
-
-    def __init__(self, xids: frozenset[int]) -> None:
-        super().__init__()
-        self.xids = xids
-
-
-class _Again(Exception):
-    """What is selected has changed since it was looked for."""
 
 
 def _silence(_stage: str, _done: int, _total: int) -> None:
@@ -110,68 +80,29 @@ async def run(
         raise UsageError("a redo takes nobody along: undo what is in its way first")
     await ready(db)
     await summarize(db)
-    trial = _Trial(script=script)
+    trial = Trial(script=script)
     while True:
         try:
             async with db.transaction(isolation="read_committed"):
                 return await _attempt(db, request, progress or _silence, trial, part)
-        except _RolledBack as end:
+        except RolledBack as end:
             if request.plan is not None and end.report.outcome is not Outcome.PREVIEW:
                 raise PlanMoved(end.report.message) from None
             return end.report
-        except _Along as more:
+        except TakeAlong as more:
             if part.listed:
                 raise Outdated from more
             trial = replace(trial, along=trial.along | more.xids)
-        except _Again:
+        except Again:
             trial = trial.next()
         except Exception as error:
-            learnt = _after(error, trial, request)
+            learnt = after(error, trial, request)
             if learnt is None:
                 raise
             if learnt.blocked > trial.blocked:
-                pause = _BACK_OFF * 2**trial.blocked
+                pause = BACK_OFF * 2**trial.blocked
                 await db.execute(f"SELECT pg_catalog.pg_sleep({pause})")
             trial = learnt
-
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """What is learnt by one attempt for the next."""
-
-    number: int = 1
-    park_all: bool = False
-    along: frozenset[int] = frozenset()
-    blocked: int = 0  # attempts that ended at a lock
-    begun: float = field(default_factory=monotonic)
-    script: Say | None = None
-
-    def next(self) -> "_Trial":
-        if self.number == _ATTEMPTS:
-            raise TooBusy(_ATTEMPTS)
-        return replace(self, number=self.number + 1)
-
-
-def _after(error: Exception, trial: _Trial, request: UndoRequest) -> _Trial | None:
-    """What to try when an attempt has failed so; None if that ends it. Raises it in our words."""
-    state = sqlstate(error)
-    if state == _LOCK_NOT_AVAILABLE:
-        blocked = trial.blocked + 1
-        if request.lock_timeout is None or blocked == _LOCK_TRIES:
-            tries = "" if blocked == 1 else f", in {blocked} attempts"
-            raise RowsLocked(_lock_timeout(request) + tries) from error
-        return replace(trial, blocked=blocked)
-    if state in _COLLISIONS and trial.number == _ATTEMPTS:
-        detail = getattr(error, "detail", None)
-        raise Refused(f"{error} ({detail})" if detail else error) from error
-    if state not in _RETRIED | _COLLISIONS or trial.number == _ATTEMPTS:
-        return None
-    return replace(trial.next(), park_all=trial.park_all or state in _COLLISIONS)
-
-
-def _lock_timeout(request: UndoRequest) -> str:
-    seconds = request.lock_timeout
-    return _LOCK_TIMEOUT if seconds is None else f"{max(1, round(seconds * 1000))}ms"
 
 
 async def redo(
@@ -202,11 +133,11 @@ async def ready(db: Database) -> None:
 
 
 async def _attempt(
-    db: Database, request: UndoRequest, progress: Progress, trial: _Trial, part: Part
+    db: Database, request: UndoRequest, progress: Progress, trial: Trial, part: Part
 ) -> Report:
     key: Any = LOCK_UNDO
     await db.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
-    for name, value in (*_SETTINGS, ("lock_timeout", _lock_timeout(request))):
+    for name, value in (*_SETTINGS, ("lock_timeout", lock_timeout(request))):
         await db.fetchval("SELECT pg_catalog.set_config($1, $2, true)", name, value)
     progress("select", 0, 0)
     await by_index(db, on=True)
@@ -214,21 +145,37 @@ async def _attempt(
     if chosen.redo_of is not None:
         await not_redone_yet(db, chosen.redo_of)
     chosen.along = trial.along
+    commands = () if part.listed or part.undo_id else await commands_of(db, chosen)
+    if commands and part.parts:
+        raise UsageError("DDL is taken back in one transaction: leave out BATCH")
+    if commands:
+        return await _in_segments(db, request, progress, trial, chosen, commands)
+    return await _rows(db, request, progress, trial, chosen, part)
+
+
+async def _rows(
+    db: Database,
+    request: UndoRequest,
+    progress: Progress,
+    trial: Trial,
+    chosen: Chosen,
+    part: Part,
+) -> Report:
     matched = await match(db, chosen)
     live = matched.live or matched.moves
     report = Report(Outcome.DONE, selected_transactions=matched.transactions)
     if matched.rows and not live:
-        raise _RolledBack(await _nothing_left(db, report, matched.table))
+        raise RolledBack(await _nothing_left(db, report, matched.table))
     gaps = await gaps_of(db, chosen, matched.gone) if part.asks else ()
     await by_index(db, on=False)
     if gaps and not request.accept_gaps:
-        raise _RolledBack(_stopped_by_gaps(report, gaps))
+        raise RolledBack(_stopped_by_gaps(report, gaps))
     report = replace(report, gaps=gaps)
     if not live and chosen.redo_of is not None:
         return await _redo_of_nothing(db, request, chosen.redo_of, report, part)
     if not live:
         nothing = replace(report, outcome=Outcome.NOTHING)
-        raise _RolledBack(nothing.with_message("nothing was recorded that could be undone"))
+        raise RolledBack(nothing.with_message("nothing was recorded that could be undone"))
     rules = await rules_of(db, request)
     moves = await moves_of(db, chosen, matched, request)
     _extend(moves.along, trial)
@@ -237,7 +184,7 @@ async def _attempt(
     hold = part.look is None
     settled = await settle(db, chosen, matched, rules, progress, hold=hold)
     if settled.matched.moves != matched.moves:
-        raise _Again  # one more table was made meanwhile
+        raise Again  # one more table was made meanwhile
     resolved = await resolve_all(db, settled, rules, trust_log=request.trust_log)
     if resolved.along and not resolved.stopped:
         _extend(resolved.along, trial)
@@ -249,11 +196,57 @@ async def _attempt(
     )
 
 
-def _extend(along: Collection[int], trial: _Trial) -> None:
+async def _in_segments(
+    db: Database,
+    request: UndoRequest,
+    progress: Progress,
+    trial: Trial,
+    chosen: Chosen,
+    commands: tuple[Command, ...],
+) -> Report:
+    report = Report(Outcome.DONE)
+    if trial.script is not None or request.plan is not None:
+        raise NoScript("it takes DDL back, which asks the server at each step")
+    gaps = await gaps_of(db, chosen)
+    if gaps and not request.accept_gaps:
+        raise RolledBack(_stopped_by_gaps(report, gaps))
+    bare = replace(request, dry_run=False, diff=False, plan=None, accept_gaps=True)
+
+    async def rows(part: Part) -> Report:
+        try:
+            return await _rows(
+                db, bare, progress, trial, part.of(replace(chosen, changes=[*chosen.changes])), part
+            )
+        except RolledBack as end:
+            if end.report.outcome not in {Outcome.NOTHING, Outcome.CONFLICTS}:
+                raise
+            return end.report
+
+    undo_id, xid = await begin(db, request, chosen.redo_of)
+    done = await take_back(db, chosen, commands, rows, undo_id, request.policy)
+    if not done.stopped:
+        _extend(done.along, trial)
+    xids = {command.xid for command in commands}
+    report = done.report(replace(report, gaps=gaps, selected_transactions=len(xids)), len(commands))
+    if done.stopped:
+        raise RolledBack(_stopped_by_conflicts(report))
+    report = replace(report, seconds=round(monotonic() - trial.begun, 3))
+    if trial.along:
+        report = replace(report, along=await told(db, trial.along))
+    if request.dry_run:
+        raise RolledBack(replace(report, outcome=Outcome.PREVIEW))
+    if chosen.redo_of is not None:
+        await redone(db, undo_id, chosen.redo_of)
+    report = replace(report, undo_id=undo_id, xid=xid)
+    await keep_report(db, undo_id, report.as_dict())
+    return report
+
+
+def _extend(along: Collection[int], trial: Trial) -> None:
     """Begin anew if transactions that are not yet selected are to be taken along."""
     more = frozenset(along) - trial.along
     if more:
-        raise _Along(more)
+        raise TakeAlong(more)
 
 
 async def _carry_out(
@@ -265,7 +258,7 @@ async def _carry_out(
     resolved: Resolved,
     report: Report,
     progress: Progress,
-    trial: _Trial,
+    trial: Trial,
     part: Part,
 ) -> Report:
     laid = settled.laid
@@ -276,7 +269,7 @@ async def _carry_out(
         conflicts=(*moves.conflicts, *conflicts),
     )
     if moves.stopped or resolved.stopped:
-        raise _RolledBack(_stopped_by_conflicts(report))
+        raise RolledBack(_stopped_by_conflicts(report))
     planned, sequence = await plan(
         db, settled.tables, laid, resolved.colliding, park_all=trial.park_all
     )
@@ -287,7 +280,7 @@ async def _carry_out(
             report = await preview(db, settled, moves, planned, sequence, report)
         await part.look(db, settled, moves, trial.along)
         if moves.away or moves.back:
-            raise _RolledBack(report)
+            raise RolledBack(report)
         return report
     await hold(db, settled, moves, request, report)
     await apply(db, settled.tables, laid, planned, sequence, progress)
@@ -312,7 +305,7 @@ async def _carry_out(
             await write(db, settled, moves, planned, sequence, trial.script)
         made = await digest(db, settled, moves, request, report)
         report = replace(report, outcome=Outcome.PREVIEW, undo_id=None, xid=None, digest=made)
-        raise _RolledBack(await preview(db, settled, moves, planned, sequence, report))
+        raise RolledBack(await preview(db, settled, moves, planned, sequence, report))
     return report
 
 
@@ -340,7 +333,7 @@ async def _redo_of_nothing(
     """The undo found every row as it was to be: what it took back is only counted again."""
     told = "the undo had no row to change"
     if request.dry_run:
-        raise _RolledBack(replace(report, outcome=Outcome.PREVIEW).with_message(told))
+        raise RolledBack(replace(report, outcome=Outcome.PREVIEW).with_message(told))
     redone_by, xid = await record(db, request, undo_id, part, "")
     return replace(report, undo_id=redone_by, xid=xid).with_message(told)
 

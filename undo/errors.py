@@ -135,6 +135,10 @@ class Refused(UndoError):
     """the server refused a row: {}. Nothing was changed"""
 
 
+class NotReversible(UndoError):
+    """the schema cannot be what it was: {}. Nothing was changed"""
+
+
 class RowsLocked(UndoError):
     """rows of the selection are locked by a transaction that did not end within {}: nothing was
     changed. See who it is in pg_stat_activity, and try again"""

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from fix_undo import Ground
 
-from undo import engine
+from undo import engine, trial
 from undo.engine import run
 from undo.errors import AlwaysTrigger, NeedsReplicaRole, Refused, RowsLocked
 from undo.model import Kind, Outcome
@@ -152,12 +152,12 @@ async def test_what_others_have_deleted_already(ground: Ground) -> None:
 async def test_rows_that_stay_locked(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     await ground.given(ROWS)
     await ground.write("UPDATE t SET v = 'bad'")
-    monkeypatch.setattr(engine, "_LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr(trial, "_LOCK_TIMEOUT", "100ms")
     holder = await ground.connect()
     await holder.execute("BEGIN; SELECT FROM t WHERE id = 2 FOR UPDATE")
     with pytest.raises(RowsLocked, match="did not end within 100ms"):
         await ground.undo()
-    monkeypatch.setattr(engine, "_BACK_OFF", 0.01)
+    monkeypatch.setattr(engine, "BACK_OFF", 0.01)
     request = UndoRequest(Selection(tag="bad"), lock_timeout=0.02, by="test")
     with pytest.raises(RowsLocked, match="did not end within 20ms, in 5 attempts"):
         await engine.run(ground.db, request)

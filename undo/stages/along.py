@@ -91,8 +91,9 @@ async def told(db: Database, xids: Collection[int]) -> tuple[Along, ...]:
     """Of transactions what a report says of them."""
     rows = await db.fetch(
         f"SELECT DISTINCT ON (c.xid) c.xid, c.at, {SESSION_OF} AS session, c.tag"
-        f"  FROM hotrollback.change c WHERE c.xid = ANY ($1::pg_catalog.int8[])"
-        f"   AND c.xid BETWEEN $2 AND $3 ORDER BY c.xid, c.lsn",
+        f"  FROM (SELECT * FROM hotrollback.change WHERE xid BETWEEN $2 AND $3"
+        f"         UNION ALL SELECT * FROM hotrollback.command WHERE xid BETWEEN $2 AND $3) c"
+        f" WHERE c.xid = ANY ($1::pg_catalog.int8[]) ORDER BY c.xid, c.lsn",
         sorted(xids),
         min(xids),
         max(xids),

@@ -10,12 +10,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from undo.database import Database
-from undo.image import read_back, same
+from undo.database import Database, sqlstate
+from undo.image import quote_literal, read_back, same
 from undo.model import Change
 from undo.stages.fold import Answer, Folded, Link, duplicates, fold
 from undo.stages.load import SELECTED, Partitions, serial
-from undo.tables import Tables, equal
+from undo.tables import Family, Tables, equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,23 +260,58 @@ async def _answers(
             groups.setdefault((root, before.part, after.part), []).append(link)
     for (root, left, right), links in groups.items():
         family = tables.families[root]
-        key = "false"
-        if family.key is not None:
-            key = equal(family.key.columns, family.key.operators, "x", "y")
-        rows = await db.fetch(
-            f"SELECT d.i, {same(family.columns, 'x', 'y')}, COALESCE({key}, false)"
-            f"  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int4[]),"
-            f"       pg_catalog.unnest($2::pg_catalog.tid[]),"
-            f"       pg_catalog.unnest($3::pg_catalog.tid[])) AS d(i, l, r)"
-            f"  JOIN {parts[left]} a ON a.ctid = d.l"
-            f"  JOIN {parts[right]} b ON b.ctid = d.r"
-            f" CROSS JOIN LATERAL {read_back(family.columns, 'a.after')} x"
-            f" CROSS JOIN LATERAL {read_back(family.columns, 'b.before')} y",
+        args = (
             list(range(len(links))),
             [changes[link[0]].place for link in links],
             [changes[link[1]].place for link in links],
         )
+        sides = parts[left], parts[right]
+        try:
+            async with db.transaction():
+                rows = await db.fetch(_typed(family, *sides), *args)
+        except Exception as error:
+            if not (sqlstate(error) or "").startswith(_DATA):
+                raise
+            # A column had another type then: what it says is compared.
+            rows = await db.fetch(_as_text(family, *sides), *args)
         for i, equal_rows, equal_keys in rows:
             answer = Answer.SAME if equal_rows else Answer.KEY if equal_keys else Answer.OTHER
             found[links[i]] = answer
     return found
+
+
+_DATA: Final = "22"  # the class of errors that say a value is none of its type
+_LINKS: Final = """
+SELECT d.i, {same}, COALESCE({key}, false)
+  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int4[]),
+                  pg_catalog.unnest($2::pg_catalog.tid[]),
+                  pg_catalog.unnest($3::pg_catalog.tid[])) AS d(i, l, r)
+  JOIN {left} a ON a.ctid = d.l
+  JOIN {right} b ON b.ctid = d.r
+"""
+_SAME_TEXT: Final = """(
+SELECT pg_catalog.bool_and((a.after OPERATOR(pg_catalog.->>) k) IS NOT DISTINCT FROM
+                           (b.before OPERATOR(pg_catalog.->>) k))
+  FROM pg_catalog.json_object_keys(a.after) k
+ WHERE (b.before OPERATOR(pg_catalog.->) k) IS NOT NULL)"""
+
+
+def _typed(family: Family, left: str, right: str) -> str:
+    key = "false"
+    if family.key is not None:
+        key = equal(family.key.columns, family.key.operators, "x", "y")
+    query = _LINKS.format(same=same(family.columns, "x", "y"), key=key, left=left, right=right)
+    return (
+        f"{query} CROSS JOIN LATERAL {read_back(family.columns, 'a.after')} x"
+        f" CROSS JOIN LATERAL {read_back(family.columns, 'b.before')} y"
+    )
+
+
+def _as_text(family: Family, left: str, right: str) -> str:
+    key = "false"
+    if family.key is not None:
+        key = " AND ".join(
+            f"(a.after OPERATOR(pg_catalog.->>) {n}) = (b.before OPERATOR(pg_catalog.->>) {n})"
+            for n in map(quote_literal, family.key.columns)
+        )
+    return _LINKS.format(same=f"COALESCE({_SAME_TEXT}, false)", key=key, left=left, right=right)

@@ -28,7 +28,7 @@ SELECT c.tableoid AS part, c.ctid AS place, c.xid, c.lsn, c.relid,
 SELECTED: Final = "c.matched AND NOT c.dead"
 _FOLLOWED: Final = "NOT (c.matched AND c.dead)"
 ROWS: Final = "('I', 'U', 'D')"
-_ALL: Final = "('I', 'U', 'D', 'C', 'B')"
+ALL: Final = "('I', 'U', 'D', 'C', 'B')"
 
 # Taken back and not redone. Of a transaction that was taken back whole only that is written down.
 TAKEN_BACK: Final = """(
@@ -98,7 +98,7 @@ async def match(db: Database, chosen: Chosen) -> Matched:
         matched="true",
         dead="false" if redo else DEAD,
         records=f"{CHANGE} c",
-        ops=_ALL,
+        ops=ALL,
         where=chosen.where,
     )
     await db.execute(_empty(table, along))
@@ -126,7 +126,7 @@ async def match(db: Database, chosen: Chosen) -> Matched:
 
 def _empty(*names: str) -> str:
     query = _CHANGE.format(
-        matched="true", dead="true", records=f"{CHANGE} c", ops=_ALL, where="false"
+        matched="true", dead="true", records=f"{CHANGE} c", ops=ALL, where="false"
     )
     return ";".join(f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS {query}" for name in names)
 

@@ -23,12 +23,18 @@ class Part:
     only: str = ""  # a condition on changes (c) besides the selection
     batched: bool = False
     batch_of: int | None = None  # None: this is the first batch
+    undo_id: int | None = None  # what is recorded already, of which this is a part
     look: Look | None = None
 
     @property
     def asks(self) -> bool:
         """Whether gaps stop it: they were looked for in the whole selection before."""
         return not (self.listed or self.only)
+
+    @property
+    def parts(self) -> bool:
+        """Whether it is a part of something at all."""
+        return bool(self.listed or self.only or self.batched or self.undo_id or self.look)
 
     def of(self, chosen: Chosen) -> Chosen:
         if self.listed:

@@ -39,16 +39,29 @@ async def record(
     db: Database, request: UndoRequest, redo_of: int | None, part: Part, done: str, *args: Any
 ) -> tuple[int, int]:
     """The undo's id and its transaction. `done`: a query for xid and lsn of what was taken back."""
+    if part.undo_id is not None:
+        if redo_of is None:
+            await db.execute(_UNDONE.format(undo=part.undo_id, done=done, many=_MANY), *args)
+        xid = await db.fetchval("SELECT xid FROM hotrollback.undo WHERE id = $1", part.undo_id)
+        return part.undo_id, xid
     row = await db.fetchrow(_UNDO, request.by, redo_of, json.dumps(request.as_dict()))
     if part.batched:
         await db.execute(_BATCHED, row["id"], part.batch_of)
     if redo_of is not None:
-        await db.execute(
-            "UPDATE hotrollback.undo SET redone_by = $1 WHERE id = $2", row["id"], redo_of
-        )
+        await redone(db, row["id"], redo_of)
     else:
         await db.execute(_UNDONE.format(undo=row["id"], done=done, many=_MANY), *args)
     return row["id"], row["xid"]
+
+
+async def begin(db: Database, request: UndoRequest, redo_of: int | None) -> tuple[int, int]:
+    """The same for an undo whose parts are recorded one by one; what it redoes, at its end."""
+    row = await db.fetchrow(_UNDO, request.by, redo_of, json.dumps(request.as_dict()))
+    return row["id"], row["xid"]
+
+
+async def redone(db: Database, undo_id: int, redo_of: int) -> None:
+    await db.execute("UPDATE hotrollback.undo SET redone_by = $1 WHERE id = $2", undo_id, redo_of)
 
 
 async def keep_report(db: Database, undo: int, report: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ async def _undo(db: Database, selection: Selection, chosen: Chosen) -> None:
 async def _tag(db: Database, selection: Selection, chosen: Chosen) -> None:
     if selection.tag is None:
         return
-    for table in ("change", "gap"):
+    for table in ("change", "gap", "command"):
         if await db.fetchval(
             f"SELECT true FROM hotrollback.{table} WHERE tag = $1 LIMIT 1", selection.tag
         ):
@@ -131,7 +131,8 @@ async def _xids(db: Database, selection: Selection, chosen: Chosen) -> None:
     known = await db.fetchval(
         "SELECT pg_catalog.array_agg(x) FROM pg_catalog.unnest($1::pg_catalog.int8[]) x"
         " WHERE EXISTS (SELECT FROM hotrollback.change c WHERE c.xid = x)"
-        "    OR EXISTS (SELECT FROM hotrollback.gap g WHERE g.xid = x)",
+        "    OR EXISTS (SELECT FROM hotrollback.gap g WHERE g.xid = x)"
+        "    OR EXISTS (SELECT FROM hotrollback.command d WHERE d.xid = x)",
         list(selection.xids),
     )
     for xid in selection.xids:

@@ -1,0 +1,187 @@
+"""Rows and DDL of one selection, interleaved, and what others do meanwhile."""
+
+import pytest
+from fix_undo import BAD, Ground
+
+from undo import batches
+from undo.errors import NoScript, UsageError
+from undo.model import Outcome
+from undo.request import Selection, UndoRequest
+
+PEOPLE = """
+CREATE TABLE person (id int PRIMARY KEY, first text NOT NULL, last text);
+INSERT INTO person VALUES (1, 'Ada', 'L'), (2, 'Bob', NULL), (3, 'Cyd', 'M');
+CREATE TABLE free (v text); INSERT INTO free VALUES ('a'), ('a'), ('b');
+CREATE INDEX by_last ON person (last);
+GRANT ALL ON ALL TABLES IN SCHEMA public TO app
+"""
+MERGES = """
+ALTER TABLE person ADD COLUMN name text;
+UPDATE person SET name = first || ' ' || coalesce(last, '?');
+ALTER TABLE person ALTER COLUMN name SET NOT NULL;
+CALL hotrollback.run_ddl_v1('ALTER TABLE person DROP COLUMN first, DROP COLUMN last');
+INSERT INTO person VALUES (4, 'Dan ?');
+DELETE FROM person WHERE id = 3;
+ALTER TABLE person RENAME TO human
+"""
+MOVES = """
+CREATE TABLE word (id serial PRIMARY KEY, v text UNIQUE);
+INSERT INTO word (v) SELECT DISTINCT v FROM free ORDER BY v;
+ALTER TABLE free ADD COLUMN word int REFERENCES word;
+UPDATE free SET word = word.id FROM word WHERE word.v = free.v;
+CALL hotrollback.run_ddl_v1('ALTER TABLE free DROP COLUMN v');
+CREATE VIEW words AS SELECT word.v FROM free JOIN word ON word.id = free.word;
+CALL hotrollback.run_ddl_v1('DROP TABLE person')
+"""
+RETYPES = """
+UPDATE person SET last = id::text WHERE true;
+CALL hotrollback.run_ddl_v1('ALTER TABLE person ALTER COLUMN last TYPE int USING last::int');
+UPDATE person SET last = last + 1;
+UPDATE person SET id = id + 10 WHERE id = 2;
+TRUNCATE free
+"""
+MIGRATIONS = {"merges columns": MERGES, "moves values": MOVES, "retypes": RETYPES}
+
+
+async def content(ground: Ground) -> dict[str, list[str]]:
+    """Each table's columns and rows, whatever the order of the columns."""
+    found = {}
+    for relid, name in await ground.rows(
+        "SELECT oid, oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'v')"
+        " AND relnamespace = 'public'::regnamespace ORDER BY 2"
+    ):
+        columns = await ground.rows(
+            "SELECT format('%s %s %s', attname, format_type(atttypid, atttypmod), attnotnull)"
+            f" FROM pg_attribute WHERE attrelid = {relid} AND attnum > 0 AND NOT attisdropped"
+        )
+        rows = await ground.rows(f"SELECT to_jsonb(t)::text FROM {name} t")
+        found[name] = [*sorted(str(c) for c in columns), *sorted(str(r) for r in rows)]
+    return found
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one transaction", "many"])
+@pytest.mark.parametrize("name", MIGRATIONS)
+async def test_a_migration_is_taken_back(ground: Ground, name: str, *, together: bool) -> None:
+    await ground.given(PEOPLE)
+    before = await content(ground)
+    if together:
+        await ground.write(f"BEGIN; {MIGRATIONS[name]}; COMMIT")
+    else:
+        for statement in MIGRATIONS[name].split(";\n"):
+            await ground.write(statement)
+    after = await content(ground)
+    assert await ground.rows("SELECT reason FROM hotrollback.gap") == []
+    report = await ground.undo()
+    assert report.outcome is Outcome.DONE, report.conflicts
+    assert await content(ground) == before
+    report = await ground.redo()
+    assert report.outcome is Outcome.DONE, report.conflicts
+    assert await content(ground) == after
+    assert (await ground.undo()).outcome is Outcome.DONE
+    assert await content(ground) == before
+
+
+async def test_rows_of_others_stay(ground: Ground) -> None:
+    await ground.given(PEOPLE)
+    await ground.write(MERGES)
+    await ground.write("INSERT INTO free VALUES ('theirs')", tag="theirs")
+    await ground.write("ALTER TABLE free ADD COLUMN more int", tag="theirs")
+    assert (await ground.undo()).outcome is Outcome.DONE
+    assert await ground.rows("SELECT v, more FROM free ORDER BY v") == [
+        *(("a", None), ("a", None), ("b", None), ("theirs", None)),
+    ]
+    assert len(await ground.rows("SELECT first, last FROM person")) == 3
+
+
+async def test_rows_inserted_since_get_the_default(ground: Ground) -> None:
+    await ground.given(
+        "CREATE TABLE t (id int PRIMARY KEY, c text DEFAULT 'd'); INSERT INTO t VALUES (1, 'x')"
+    )
+    await ground.write("CALL hotrollback.run_ddl_v1('ALTER TABLE t DROP COLUMN c')")
+    await ground.write("INSERT INTO t VALUES (2)", tag="theirs")
+    assert (await ground.undo()).outcome is Outcome.DONE
+    assert await ground.rows("SELECT id, c FROM t ORDER BY id") == [(1, "x"), (2, "d")]
+
+
+ADDED = "ALTER TABLE person ADD COLUMN name text DEFAULT 'none'"
+
+
+async def test_values_of_others_in_a_new_column(ground: Ground) -> None:
+    await ground.given(PEOPLE)
+    await ground.write(ADDED)
+    await ground.write("INSERT INTO person (id, first) VALUES (4, 'Dan')", tag="theirs")
+    await ground.write("UPDATE person SET name = 'Ada L' WHERE id = 1", tag="theirs")
+    await ground.write("INSERT INTO person VALUES (5, 'Eve', 'N', 'Eve N')", tag="theirs")
+    before = await content(ground)
+    report = await ground.undo()
+    assert report.outcome is Outcome.CONFLICTS
+    (conflict,) = report.conflicts
+    assert conflict.detail == "column public.person.name was given values since, in 2 rows"
+    assert (conflict.kind, conflict.tag) == ("later_change", "theirs")
+    assert await content(ground) == before
+    forced = await ground.undo("force")
+    assert forced.outcome is Outcome.DONE
+    assert len(await ground.rows("SELECT * FROM person")) == 5
+    assert (await ground.redo()).outcome is Outcome.DONE
+    assert await content(ground) == before
+
+
+async def test_others_are_taken_along(ground: Ground) -> None:
+    await ground.given(PEOPLE)
+    before = await content(ground)
+    await ground.write(ADDED)
+    await ground.write("ALTER TABLE person ALTER COLUMN name SET DEFAULT 'x'", tag="theirs")
+    report = await ground.undo()
+    (conflict,) = report.conflicts
+    assert conflict.detail == "column public.person.name was altered since (default)"
+    assert conflict.tag == "theirs"
+    report = await ground.undo("cascade")
+    assert (report.outcome, len(report.along)) == (Outcome.DONE, 1)
+    assert await content(ground) == before
+
+
+async def test_an_index_of_others_on_a_new_column_does_not_go_unsaid(ground: Ground) -> None:
+    await ground.given(PEOPLE)
+    await ground.write(ADDED)
+    await ground.write("CREATE INDEX theirs ON person (name)", tag="theirs")
+    before = await content(ground)
+    report = await ground.undo()
+    assert report.outcome is Outcome.CONFLICTS
+    assert "index public.theirs" in report.conflicts[0].detail
+    assert await content(ground) == before
+
+
+async def test_a_name_that_others_took(ground: Ground) -> None:
+    await ground.given(PEOPLE)
+    await ground.write("DROP INDEX by_last")
+    await ground.write("CREATE INDEX by_last ON free (v)", tag="theirs")
+    report = await ground.undo()
+    assert report.outcome is Outcome.CONFLICTS
+    assert "there is another" in report.conflicts[0].detail
+
+
+async def test_a_preview_shows_the_statements_and_changes_nothing(ground: Ground) -> None:
+    await ground.given(PEOPLE)
+    await ground.write(MERGES)
+    before = await content(ground)
+    report = await ground.preview()
+    assert report.outcome is Outcome.PREVIEW
+    assert any('ADD COLUMN "first"' in statement for statement in report.statements)
+    assert {(t.relation, t.inserts, t.deletes) for t in report.tables} == {("public.person", 1, 1)}
+    assert await content(ground) == before
+
+
+async def test_what_ddl_does_not_go_with(ground: Ground) -> None:
+    await ground.given(PEOPLE)
+    await ground.write(ADDED)
+    with pytest.raises(NoScript):
+        await ground.script()
+    with pytest.raises(UsageError, match="leave out BATCH"):
+        await batches.run(ground.db, UndoRequest(Selection(tag=BAD), batch=10))
+
+
+async def test_what_was_not_kept_is_a_gap(ground: Ground) -> None:
+    await ground.given(PEOPLE)
+    await ground.write("ALTER TABLE person DROP COLUMN last")
+    report = await ground.undo()
+    assert (report.outcome, report.gaps[0].reason) == (Outcome.GAPS, "lost")

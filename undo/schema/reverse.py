@@ -1,0 +1,142 @@
+"""One command taken back, on a connection."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from undo.database import Database, sqlstate
+from undo.errors import NotReversible
+from undo.schema import keep
+from undo.schema.component import Command, Delta
+from undo.schema.kinds import KINDS
+from undo.schema.steps import (
+    BINNED,
+    alters,
+    anew,
+    before_columns,
+    beside,
+    creates,
+    drops,
+    drops_of_others,
+    renames,
+    unlike,
+)
+from undo.schema.there import There, there
+from undo.schema.words import Statements
+
+# Nothing is known of the bodies' tables yet when a function comes back before them.
+_BEGIN: Final = "SET LOCAL check_function_bodies = off; SET LOCAL hotrollback.reversing = on"
+_END: Final = "SET LOCAL check_function_bodies = on; SET LOCAL hotrollback.reversing = off"
+_RECORD: Final = """
+SELECT hotrollback.record_ddl_v1($1, $2::pg_catalog.oid[], $3::pg_catalog.text::pg_catalog.jsonb,
+                                 '[]', '{}', $4::pg_catalog.text::pg_catalog.jsonb)
+"""
+
+
+async def reverse(db: Database, command: Command) -> tuple[str, ...]:
+    """Take it back; what was run. Recorded as one command, whatever it took. Raises NotReversible:
+    then nothing of the transaction may stay."""
+    await db.execute(_BEGIN)
+    done: list[str] = []
+    deltas = command.deltas
+    first = await there(db, command)
+    await keep.values(db, deltas, first)
+    for parts in (False, True):
+        await _run(db, renames(deltas, await there(db, command), parts=parts), done)
+    await _run(db, drops_of_others(deltas), done)
+    await _until_done(db, command, drops, done)
+    await _bin(db, deltas, await there(db, command), done)
+    await keep.retype(db, deltas, await there(db, command), done)
+    await _run(db, alters(deltas, await there(db, command)), done)
+    await _until_done(db, command, before_columns, done, must=False)
+    await _columns_first(db, command, done)
+    await _until_done(db, command, creates, done)
+    await _run(db, alters(deltas, await there(db, command), last=True), done)
+    for instead, again in anew(deltas, await there(db, command)):
+        if not instead or await _attempt(db, instead, done) is not None:
+            await _run(db, [again], done)
+    more, missing = beside(deltas, first, await there(db, command))
+    await _run(db, [KINDS[one.kind].drop(one) for one in more], done)
+    now = await there(db, command)
+    wrong = missing or unlike(deltas, now)
+    if wrong:
+        raise NotReversible(f"{command.tag} in transaction {command.xid}: {wrong}")
+    await db.execute(_END)
+    await _record(db, command, first, now)
+    return tuple(done)
+
+
+async def _record(db: Database, command: Command, first: There, now: There) -> None:
+    relids = {oid for found in (first, now) for oid, _ in found.relids.values()}
+    others = {one.id[:2] for found in (first, now) for one in found.components if not one.relid}
+    objects = json.dumps(sorted(others))
+    gone = [
+        [*one.id[:2], False, one.label]
+        for i, one in command.after.items()
+        if one.kind == "other" and i not in command.before
+    ]
+    tag = f"UNDO OF {command.tag}"
+    await db.execute(_RECORD, tag, sorted(relids), objects, json.dumps(gone))
+
+
+async def _columns_first(db: Database, command: Command, done: list[str]) -> None:
+    """With their values, before constraints look at them."""
+    columns = [d for d in command.deltas if d.kind == "column" and d.now is None]
+    now = await there(db, command)
+    await _run(db, creates(columns, now), done)
+    await keep.put_back(db, columns, await there(db, command), done)
+
+
+Phase = Callable[[Sequence[Delta], There], list[Statements]]
+
+
+async def _until_done(
+    db: Database, command: Command, phase: Phase, done: list[str], *, must: bool = True
+) -> None:
+    """In whichever order the server takes it: what fails may need another to be first."""
+    while steps := phase(command.deltas, await there(db, command)):
+        failed: Exception | None = None
+        before = len(done)
+        for statements in steps:
+            error = await _attempt(db, statements, done)
+            failed = failed or error
+        if failed is not None and len(done) == before:
+            if not must:
+                return
+            raise NotReversible(f"{command.tag} in transaction {command.xid}: {failed}") from failed
+
+
+async def _attempt(db: Database, statements: Statements, done: list[str]) -> Exception | None:
+    try:
+        async with db.transaction():
+            for statement in statements:
+                await db.execute(statement)
+    except Exception as error:
+        if sqlstate(error) is None or sqlstate(error) in _FINAL:
+            raise
+        return error
+    done.extend(statements)
+    return None
+
+
+# A lock, a deadlock: for whoever tries again.
+_FINAL: Final = frozenset({"55P03", "40P01", "40001", "57014"})
+
+
+async def _run(db: Database, steps: list[Statements], done: list[str]) -> None:
+    for statements in steps:
+        error = await _attempt(db, statements, done)
+        if error is not None:
+            raise NotReversible(f"{statements[0]}: {error}") from error
+
+
+async def _bin(db: Database, deltas: Sequence[Delta], now: There, done: list[str]) -> None:
+    """Tables that the command made, and that are not recorded as a whole: partitions, parents."""
+    for delta in deltas:
+        if delta.kind != BINNED or delta.then is not None or delta.now is None:
+            continue
+        place = now.relids.get(delta.now.relid)
+        if place is not None:
+            await db.execute("SELECT hotrollback.bin_keys_v1($1)", place[0])
+            await db.execute("SELECT hotrollback.bin_v1($1, NULL)", place[0])
+            done.append(f"ALTER TABLE {place[1]} SET SCHEMA hotrollback_bin")

@@ -1,0 +1,133 @@
+"""The components that a command was about, as they are now."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from undo.database import Database
+from undo.schema.component import Command, Component, Id
+
+
+@dataclass(frozen=True, slots=True)
+class There:
+    """Relations are known by the number that the log has for them: a view that was made again has
+    another one, which is in `relids`."""
+
+    components: tuple[Component, ...]
+    relids: Mapping[int, tuple[int, str]]  # by that number: the one of now, and the name
+    ids: Mapping[Id, Component] = field(default_factory=dict)
+    names: Mapping[tuple[Any, ...], Component] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, found: Iterable[Component], relids: Mapping[int, tuple[int, str]]) -> "There":
+        known = tuple(found)
+        return cls(known, relids, {one.id: one for one in known}, {one.name: one for one in known})
+
+    def find(self, one: Component) -> Component | None:
+        """What was recorded, under whatever name it has now."""
+        same = self.ids.get(one.id)
+        return same if same is not None else self.names.get(one.name)
+
+    def named(self, one: Component) -> Component | None:
+        """What has its name now."""
+        return self.names.get(one.name)
+
+    def type_of(self, one: Component, column: str) -> str:
+        """Of a column of the same relation."""
+        found = self.names[one.relid, "column", None, column, None]
+        return str(found.image["type"])
+
+    def owner(self, one: Component) -> str | None:
+        """Of its relation, or of itself."""
+        if "owner" in one.image:
+            return str(one.image["owner"])
+        for other in self.components:
+            if other.relid == one.relid and other.whole:
+                return str(other.image.get("owner")) if "owner" in other.image else None
+        return None
+
+    def on(self, one: Component) -> str | None:
+        """The name of its relation, if that is there."""
+        place = self.relids.get(one.relid)
+        return None if place is None else place[1]
+
+
+# A relation that was made again is known by its name.
+_RELATIONS: Final = """
+SELECT r.relid, c.oid::pg_catalog.int8 AS oid, c.oid::pg_catalog.regclass::pg_catalog.text AS name
+  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int8[]),
+                  pg_catalog.unnest($2::pg_catalog.text[])) AS r(relid, name)
+ CROSS JOIN LATERAL (
+       SELECT c.oid FROM pg_catalog.pg_class c
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname <> 'hotrollback_bin'
+          AND c.oid IN (r.relid::pg_catalog.oid, pg_catalog.to_regclass(r.name))
+        ORDER BY c.oid <> r.relid::pg_catalog.oid LIMIT 1) c
+"""
+_IMAGES: Final = """
+SELECT classid::pg_catalog.int8, objid::pg_catalog.int8, objsubid, relid::pg_catalog.int8,
+       image::pg_catalog.text
+  FROM hotrollback.images_v1($1::pg_catalog.oid[])
+"""
+_OTHERS: Final = """
+SELECT classid::pg_catalog.int8, objid::pg_catalog.int8, objsubid, relid::pg_catalog.int8,
+       image::pg_catalog.text
+  FROM hotrollback.other_images_v1($1::pg_catalog.oid, NULL)
+ WHERE objid = ANY ($2::pg_catalog.oid[])
+    OR image OPERATOR(pg_catalog.->>) 'name' = ANY ($3::pg_catalog.text[])
+"""
+_TAKEN: Final = """
+SELECT 1259::pg_catalog.int8, c.oid::pg_catalog.int8, 0, 0::pg_catalog.int8,
+       pg_catalog.json_build_object('kind', 'table', 'schema', n.nspname,
+                                    'name', c.relname)::pg_catalog.text
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
+                  pg_catalog.unnest($2::pg_catalog.text[])) AS w(schema, name)
+    ON w.schema = n.nspname AND w.name = c.relname
+"""
+
+
+async def there(db: Database, command: Command) -> There:
+    told = (*command.before.values(), *command.after.values())
+    names = {one.relid: one.on for one in told if one.relid}
+    for one in told:
+        if one.id.objid == one.relid and one.id.objsubid == 0:
+            names[one.relid] = _regclass(one)
+    rows = await db.fetch(_RELATIONS, list(names), list(names.values()))
+    relids = {row["relid"]: (row["oid"], row["name"]) for row in rows}
+    logged = {oid: relid for relid, (oid, _) in relids.items()}
+    found = [
+        _component(row, logged, relids)
+        for row in await db.fetch(_IMAGES, [oid for oid, _ in relids.values()])
+    ]
+    for classid in {one.id.classid for one in told if not one.relid}:
+        of_class = [one for one in told if one.id.classid == classid and not one.relid]
+        rows = await db.fetch(
+            _OTHERS,
+            classid,
+            [one.id.objid for one in of_class],
+            [one.image.get("name") for one in of_class],
+        )
+        found += [_component(row, {}, {}) for row in rows]
+    known = {one.id for one in found}
+    placed = [one.image for one in told if one.name[1] == "relation"]
+    rows = await db.fetch(
+        _TAKEN, [image["schema"] for image in placed], [image["name"] for image in placed]
+    )
+    found += [one for one in (_component(row, {}, {}) for row in rows) if one.id not in known]
+    return There.of(found, relids)
+
+
+def _component(
+    row: Any, logged: Mapping[int, int], relids: Mapping[int, tuple[int, str]]
+) -> Component:
+    classid, objid, objsubid, oid, image = row
+    relid = logged.get(oid, oid)
+    on = relids[relid][1] if relid in relids else ""
+    return Component(Id(classid, objid, objsubid), relid, on, json.loads(image))
+
+
+def _regclass(one: Component) -> str:
+    schema, name = (one.image[f].replace('"', '""') for f in ("schema", "name"))
+    return f'"{schema}"."{name}"'

@@ -1,0 +1,162 @@
+"""An undo of rows and DDL: the log is gone through from its end, DDL command by command, and the
+rows of each segment in between are undone as any are. One transaction, all or nothing.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from undo.database import Database
+from undo.log import CHANGE, COMMAND
+from undo.model import Conflict, Kind, Outcome, Resolution
+from undo.policies import POLICIES
+from undo.report import Report, TableReport
+from undo.schema.component import Command, read
+from undo.schema.conflicts import conflicts_of
+from undo.schema.reverse import reverse
+from undo.stages.load import ALL, DEAD
+from undo.stages.part import Part
+from undo.stages.select import Chosen
+
+_COMMANDS: Final = """
+SELECT c.xid, (c.lsn - '0/0')::pg_catalog.int8 AS lsn, c.relid::pg_catalog.int8 AS relid,
+       c.role::pg_catalog.int8 AS role, c.after OPERATOR(pg_catalog.->>) 'command' AS tag,
+       c.before::pg_catalog.text AS before, c.after::pg_catalog.text AS after
+  FROM {command} c
+ WHERE {where} AND {live}
+ ORDER BY c.lsn DESC
+"""
+# How many of what is selected lies between one command and the next.
+_BETWEEN: Final = """
+SELECT pg_catalog.width_bucket(c.lsn, {bounds}::pg_catalog.text[]::pg_catalog.pg_lsn[]) AS segment
+  FROM {change} c
+ WHERE c.op IN {ops} AND {where} AND {live}
+ GROUP BY 1
+"""
+
+
+async def commands_of(db: Database, chosen: Chosen) -> tuple[Command, ...]:
+    """DDL that is selected and not taken back, the newest first."""
+    query = _COMMANDS.format(command=COMMAND, where=chosen.where, live=_live(chosen))
+    return tuple(
+        Command(
+            row["xid"],
+            row["lsn"],
+            row["relid"],
+            row["role"],
+            row["tag"],
+            read(row["before"]),
+            read(row["after"]),
+        )
+        for row in await db.fetch(query, *chosen.args)
+    )
+
+
+def _live(chosen: Chosen) -> str:
+    return "true" if chosen.redo_of is not None else f"NOT {DEAD}"
+
+
+@dataclass(slots=True)
+class Done:
+    """What was taken back so far."""
+
+    reports: list[Report] = field(default_factory=list)
+    statements: list[str] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+
+    stopped: bool = False
+    along: set[int] = field(default_factory=set)  # transactions that are to be taken back, too
+
+    def report(self, report: Report, commands: int) -> Report:
+        tables: dict[str, TableReport] = {}
+        for each in self.reports:
+            for table in each.tables:
+                tables[table.relation] = _sum(tables.get(table.relation), table)
+        conflicts = [*self.conflicts, *(c for each in self.reports for c in each.conflicts)]
+        told = f"{commands} DDL command{'' if commands == 1 else 's'} taken back"
+        return replace(
+            report,
+            tables=tuple(tables[name] for name in sorted(tables)),
+            statements=tuple(self.statements),
+            conflicts=tuple(conflicts),
+            untouched=tuple(dict.fromkeys(u for each in self.reports for u in each.untouched)),
+        ).with_message(told)
+
+
+def _sum(one: TableReport | None, other: TableReport) -> TableReport:
+    if one is None:
+        return other
+    return TableReport(
+        one.relation,
+        one.inserts + other.inserts,
+        one.updates + other.updates,
+        one.deletes + other.deletes,
+        one.skipped + other.skipped,
+        other.moved or one.moved,
+    )
+
+
+# Undoes the rows of a segment; the outcome is DONE, NOTHING or CONFLICTS.
+Rows = Callable[[Part], Awaitable[Report]]
+
+
+async def take_back(
+    db: Database,
+    chosen: Chosen,
+    commands: tuple[Command, ...],
+    rows: Rows,
+    undo_id: int,
+    policy: str,
+) -> Done:
+    """From the newest on, until something stands in the way. `undo_id`: the undo that all is
+    recorded for."""
+    done = Done()
+    bounds = [f"{command.lsn >> 32:X}/{command.lsn & 0xFFFFFFFF:X}" for command in commands[::-1]]
+    first = len(chosen.args) + 1
+    query = _BETWEEN.format(
+        bounds=f"${first}", change=CHANGE, ops=ALL, where=chosen.where, live=_live(chosen)
+    )
+    filled = {row[0] for row in await db.fetch(query, *chosen.args, bounds)}
+    for segment in range(len(commands), -1, -1):
+        if segment in filled:
+            part = Part(only=_between(bounds, segment), undo_id=undo_id)
+            done.reports.append(await rows(part))
+            if done.reports[-1].outcome is Outcome.CONFLICTS:
+                done.stopped = True
+                return done
+        if segment > 0:
+            command = commands[len(commands) - segment]
+            _decide(await conflicts_of(db, chosen, command), policy, done)
+            if done.stopped or done.along:
+                return done
+            done.statements += await reverse(db, command)
+            if chosen.redo_of is None:
+                await db.execute(_TAKEN_BACK, undo_id, command.xid, bounds[segment - 1])
+    return done
+
+
+_TAKEN_BACK: Final = """
+INSERT INTO hotrollback.undone (undo, xid, lsn)
+VALUES ($1, $2, $3::pg_catalog.text::pg_catalog.pg_lsn)
+"""
+
+
+def _between(bounds: list[str], segment: int) -> str:
+    conditions = []
+    if segment > 0:
+        conditions.append(f"c.lsn >= '{bounds[segment - 1]}'")
+    if segment < len(bounds):
+        conditions.append(f"c.lsn < '{bounds[segment]}'")
+    return " AND ".join(conditions)
+
+
+def _decide(found: tuple[Conflict, ...], policy: str, done: Done) -> None:
+    """A command is taken back whole or not at all, and what is older rests on it: to leave one
+    alone is to stop."""
+    done.conflicts += found
+    for conflict in found:
+        resolution = POLICIES[policy](Kind(conflict.kind))
+        if resolution is Resolution.TAKE_ALONG and conflict.xid is not None:
+            done.along.add(conflict.xid)
+        elif resolution is not Resolution.OVERWRITE:
+            done.stopped = True
