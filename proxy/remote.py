@@ -4,6 +4,7 @@ sent, its answer printed. Not: a second grammar, what commands do.
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time
 from pathlib import Path
@@ -18,8 +19,9 @@ from proxy.admin.commands import COMMANDS
 from proxy.admin.grammar import Call, render
 from proxy.admin.moments import BadInput, instant
 from proxy.admin.table import JSON
-from proxy.admin.values import Optional, Presence
+from proxy.admin.values import SCRIPT, Optional, Presence
 from proxy.asking import confirmed, require_terminal
+from undo.model import EXIT_CODES, Outcome
 
 SELECTORS: Final = frozenset(clause.field for clause in clauses.SELECTORS)
 FAILURES: Final = (console_client.NoConsole, console_client.Refused)
@@ -141,8 +143,18 @@ def values_of(args: argparse.Namespace, command: Command) -> dict[str, Any]:
             if value.tzinfo is None:
                 printing.tell(f"{clause.flag or clause.field} {at:%Y-%m-%d %H:%M:%S} UTC")
             value = at
+        if clause.value is SCRIPT:
+            value = _read(value)
         found[clause.field] = tuple(value) if clause.repeats else value
     return found
+
+
+def _read(path: str) -> str:
+    """Raises BadPlan."""
+    try:
+        return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadPlan(f"cannot read {path}: {error}") from error
 
 
 # -- running -----------------------------------------------------------------------------------
@@ -167,13 +179,17 @@ def run(settings: Settings, command: Command, args: argparse.Namespace) -> int:
     elif args.json:
         raw = frozenset(column.name for column in command.columns if column.type is JSON)
         printing.out(printing.as_json(answer.columns, answer.rows, raw))
-    elif command.permission is Permission.LOOK:
+    elif command.permission is Permission.LOOK or command.must:
         printing.table(answer.columns, answer.rows)
         if not answer.rows:
             printing.tell("nothing found")
     else:
         for row in answer.rows:
             printing.out("  ".join(printing.shown(value) for value in row))
+    if command.must:
+        place = [column.name for column in command.columns].index(command.must)
+        if not all(row[place] for row in answer.rows):
+            return EXIT_CODES[Outcome.GAPS]
     return 0
 
 

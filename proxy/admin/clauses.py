@@ -265,6 +265,15 @@ UNDO_ID: Final = _clause(
 )
 NAME: Final = _clause("", "name", values.TEXT, "'name'", "its name", flag="")
 
+SCRIPT: Final = _clause(
+    "",
+    "script",
+    values.SCRIPT,
+    "'statements'",
+    "the migration; on the command line the file that holds it, or - for standard input",
+    flag="",
+)
+
 AS_OF: Final = _clause(
     "AS OF",
     "moment",

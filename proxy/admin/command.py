@@ -56,6 +56,7 @@ class Command:
     clauses: tuple[Clause, ...] = ()
     json_columns: tuple[Column, ...] = ()  # of the answer AS JSON
     sql_columns: tuple[Column, ...] = ()  # AS SQL
+    must: str = ""  # a column that is false where something is wrong: exit code 4
     word: str = ""  # its word on the command line, where it is not made of `words`
 
     @property

@@ -35,6 +35,7 @@ CONDITIONS = st.builds(
 SEVERAL_TEXTS = st.lists(TEXTS, min_size=1).map(tuple)
 VALUES = {
     values.TEXT: TEXTS,
+    values.SCRIPT: TEXTS,
     values.NUMBER: NUMBERS,
     values.NUMBERS: st.lists(NUMBERS, min_size=1).map(tuple),
     values.TEXTS: SEVERAL_TEXTS,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from proxy.admin.command import Asked, Command, Permission, Rows
-from proxy.admin.commands import fence, lifecycle, past, running, show, undo
+from proxy.admin.commands import check, fence, lifecycle, past, running, show, undo
 from proxy.admin.table import TEXT, Column
 
 
@@ -26,6 +26,7 @@ _HELP: Final = Command(
 COMMANDS: Final[tuple[Command, ...]] = (
     *show.COMMANDS,
     *past.COMMANDS,
+    *check.COMMANDS,
     *undo.COMMANDS,
     *running.COMMANDS,
     *fence.COMMANDS,
