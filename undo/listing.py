@@ -80,6 +80,7 @@ async def chosen_by(db: Database, wanted: Filter) -> Chosen:
     if wanted.where:
         chosen.changes += filters.sql(wanted.where, chosen.given)
         chosen.gaps.append("false")  # a gap has no images
+        chosen.changes.append("c.op <> 'S'")  # DDL has those of components
     chosen.both("true")
     return chosen
 
@@ -134,7 +135,8 @@ UNDONE: Final = (
 
 OPERATION: Final = (
     "CASE c.op WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'"
-    " WHEN 'C' THEN 'create table' WHEN 'B' THEN 'take away' ELSE 'not kept' END"
+    " WHEN 'C' THEN 'create table' WHEN 'B' THEN 'take away'"
+    " WHEN 'S' THEN lower(c.after ->> 'command') ELSE 'not kept' END"
 )
 
 
@@ -144,7 +146,7 @@ def relation(oid: str) -> str:
         "coalesce((SELECT format('%I.%I', n.nspname, k.relname) FROM pg_class k"
         f" JOIN pg_namespace n ON n.oid = k.relnamespace WHERE k.oid = {oid}),"
         f" (SELECT r.name FROM hotrollback.relation r WHERE r.relid = {oid}"
-        f" ORDER BY r.seen DESC LIMIT 1), {oid}::text)"
+        f" ORDER BY r.seen DESC LIMIT 1), nullif({oid}, 0)::text)"
     )
 
 
@@ -157,7 +159,7 @@ SELECT c.at, c.xid, {session} AS session, c.tag, {role} AS role,
            AS relation,
        c.before::text AS before, c.after::text AS after, {statement} AS statement, c.fingerprint,
        {undone} AS undone
-  FROM (SELECT c.* FROM hotrollback.change c WHERE {changes} ORDER BY c.lsn DESC LIMIT {limit}) c
+  FROM (SELECT c.* FROM hotrollback.record c WHERE {changes} ORDER BY c.lsn DESC LIMIT {limit}) c
  ORDER BY c.lsn DESC
 """
 
@@ -214,7 +216,7 @@ async def gaps(db: Database, wanted: Filter) -> Sequence[Any]:
 
 _XIDS: Final = """
 SELECT m.xid
-  FROM (SELECT c.xid, c.lsn FROM hotrollback.change c WHERE {changes}
+  FROM (SELECT c.xid, c.lsn FROM hotrollback.record c WHERE {changes}
          UNION ALL
         SELECT c.xid, c.lsn FROM hotrollback.gap c WHERE {gaps}) m
  GROUP BY m.xid ORDER BY max(m.lsn) DESC LIMIT {limit}
@@ -223,7 +225,7 @@ SELECT m.xid
 # Whole transactions, whatever the filter found of them: that is what `undo --xid` takes back.
 _TRANSACTIONS: Final = """
 WITH change AS MATERIALIZED (
-    SELECT c.* FROM hotrollback.change c WHERE c.xid = ANY ($1) AND c.xid BETWEEN $2 AND $3
+    SELECT c.* FROM hotrollback.record c WHERE c.xid = ANY ($1) AND c.xid BETWEEN $2 AND $3
 ), gap AS MATERIALIZED (
     SELECT c.* FROM hotrollback.gap c WHERE c.xid = ANY ($1)
 ), record AS (
@@ -281,7 +283,7 @@ WITH counted AS (
            count(*) FILTER (WHERE c.op = 'U') AS updates,
            count(*) FILTER (WHERE c.op = 'D') AS deletes, 0::int8 AS gaps,
            count(*) FILTER (WHERE {taken_back}) AS undone
-      FROM hotrollback.change c WHERE c.tag IS NOT NULL AND {changes}
+      FROM hotrollback.record c WHERE c.tag IS NOT NULL AND {changes}
      GROUP BY c.tag, c.xid, c.role
      UNION ALL
     SELECT c.tag, c.xid, c.role, min(c.at), max(c.at), 0, 0, 0, count(*), 0
@@ -321,7 +323,7 @@ WITH listed AS MATERIALIZED (
 ), tagged AS (
     SELECT s.pid, s.started, string_agg(DISTINCT c.tag, ', ') AS tags
       FROM listed s
-      JOIN hotrollback.change c ON c.pid = s.pid AND c.at >= s.started
+      JOIN hotrollback.record c ON c.pid = s.pid AND c.at >= s.started
            AND (s.ended IS NULL OR c.at <= s.ended)
      WHERE c.tag IS NOT NULL AND c.at >= (SELECT min(l.started) FROM listed l)
      GROUP BY s.pid, s.started
@@ -358,7 +360,7 @@ async def sessions(db: Database, wanted: Filter) -> Sequence[Any]:
         conditions.append(f"s.started <= {given.given(wanted.until)}::timestamptz")
     if wanted.tag is not None:
         conditions.append(
-            "EXISTS (SELECT FROM hotrollback.change c WHERE c.pid = s.pid AND c.at >= s.started"
+            "EXISTS (SELECT FROM hotrollback.record c WHERE c.pid = s.pid AND c.at >= s.started"
             f" AND (s.ended IS NULL OR c.at <= s.ended) AND c.tag = {given.given(wanted.tag)})"
         )
     query = _SESSIONS.format(

@@ -50,6 +50,7 @@ SELECT h.virtualtransaction AS holder, h.pid, p.gid,
   FROM (SELECT DISTINCT virtualtransaction, pid FROM held
          WHERE locktype = 'relation' AND mode = 'RowExclusiveLock'
            AND relation IN ('hotrollback.change'::pg_catalog.regclass,
+                            'hotrollback.command'::pg_catalog.regclass,
                             'hotrollback.gap'::pg_catalog.regclass)) h
  CROSS JOIN newest n
   LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = h.pid

@@ -322,15 +322,25 @@ END $$;
 CREATE FUNCTION hotrollback.refresh_components_v1() RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
     AS $$
-    WITH there AS MATERIALIZED (
+    -- What another transaction has written in the meantime is newer than what was read here.
+    WITH was AS MATERIALIZED (
+        SELECT c.*, c.xmin AS version FROM hotrollback.component c
+    ), there AS MATERIALIZED (
         SELECT * FROM hotrollback.images_v1(NULL)
+    ), renewed AS (
+        UPDATE hotrollback.component c SET image = t.image, relid = t.relid
+          FROM was w JOIN there t USING (classid, objid, objsubid)
+         WHERE (c.classid, c.objid, c.objsubid) = (w.classid, w.objid, w.objsubid)
+           AND c.xmin = w.version AND (t.image, t.relid) IS DISTINCT FROM (w.image, w.relid)
     ), gone AS (
-        DELETE FROM hotrollback.component c
-         WHERE NOT EXISTS (SELECT FROM there t
-                            WHERE (t.classid, t.objid, t.objsubid) = (c.classid, c.objid, c.objsubid))
+        DELETE FROM hotrollback.component c USING was w
+         WHERE (c.classid, c.objid, c.objsubid) = (w.classid, w.objid, w.objsubid)
+           AND c.xmin = w.version
+           AND NOT EXISTS (SELECT FROM there t WHERE (t.classid, t.objid, t.objsubid)
+                                                   = (w.classid, w.objid, w.objsubid))
     )
-    INSERT INTO hotrollback.component AS c SELECT * FROM there
-    ON CONFLICT (classid, objid, objsubid)
-    DO UPDATE SET image = EXCLUDED.image, relid = EXCLUDED.relid
-     WHERE c.image IS DISTINCT FROM EXCLUDED.image OR c.relid IS DISTINCT FROM EXCLUDED.relid
+    INSERT INTO hotrollback.component SELECT t.* FROM there t
+     WHERE NOT EXISTS (SELECT FROM was w WHERE (t.classid, t.objid, t.objsubid)
+                                             = (w.classid, w.objid, w.objsubid))
+    ON CONFLICT DO NOTHING
 $$;

@@ -4,6 +4,10 @@ CREATE TABLE hotrollback.command (LIKE hotrollback.change INCLUDING DEFAULTS);
 CREATE INDEX command_xid ON hotrollback.command (xid);
 CREATE INDEX command_at ON hotrollback.command (at);
 
+-- All that was recorded, rows and DDL.
+CREATE VIEW hotrollback.record AS
+SELECT * FROM hotrollback.change UNION ALL SELECT * FROM hotrollback.command;
+
 -- What DDL took away or changed and no inverse can give back, in the words of the gap that it leaves.
 CREATE FUNCTION hotrollback.lost_v1(before json, after json, others jsonb, dropped jsonb)
     RETURNS TABLE (relation oid, what text, kind text, name text)

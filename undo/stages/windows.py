@@ -58,7 +58,7 @@ async def times(db: Database, selection: Selection, chosen: Chosen) -> None:
     until = until or await db.fetchval("SELECT pg_catalog.clock_timestamp()")
     query = _BY_COMMIT if await keeps_commits(db) else _BY_RECORD
     found: set[int] = set()
-    for table in ("change", "gap"):
+    for table in ("change", "command", "gap"):
         text = query.format(table=table, committed=COMMITTED)
         found.update(row["xid"] for row in await db.fetch(text, since, until))
     transactions(chosen, sorted(found))
