@@ -92,6 +92,26 @@ class NotFenced(UsageError):
     """no fence was set with these selectors: SHOW FENCES lists those that stand"""
 
 
+class NotInBin(UsageError):
+    """nothing in the bin is or was called {!r}: SHOW BIN (hotrollback bin list) shows what is"""
+
+
+class AmbiguousInBin(UsageError):
+    """{!r} is several things in the bin: name one by its id: {}"""
+
+
+class NameTaken(UsageError):
+    """{} is there already: bring it back under another name with AS (--as)"""
+
+
+class NoSchema(UsageError):
+    """schema "{}" is not there: make it, or bring it back into another one with AS (--as)"""
+
+
+class OnlyValues(UsageError):
+    """{} are values of a column, which come back with the undo of what took them away"""
+
+
 class BadFilter(UsageError):
     """{}"""
 
@@ -121,6 +141,17 @@ class AlwaysTrigger(NotPossible):
 
 class LagUnknown(NotPossible):
     """how far standbys lag is not shown to this role: GRANT pg_monitor TO it"""
+
+
+class BinHolds(NotPossible):
+    """the bin still holds {}, which nothing would find again without the log: bring back what is
+    wanted (hotrollback bin restore) and let go of the rest (hotrollback bin purge, and by their
+    names those that are pinned) while a proxy serves; or, to let go of it all, DROP SCHEMA
+    hotrollback_bin CASCADE. Nothing was changed"""
+
+
+class StillNeeded(NotPossible):
+    """{} cannot go: {} needs it, and is not in the bin"""
 
 
 class PlanNotMet(UndoError):

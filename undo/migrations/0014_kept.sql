@@ -3,10 +3,19 @@
 CREATE TABLE hotrollback.kept (
     name text PRIMARY KEY, -- of the table in hotrollback_bin
     relid oid NOT NULL,
+    schema name NOT NULL, -- its names then
+    "table" name NOT NULL,
     keys name[] NOT NULL, -- empty: by all that is left, and a number among those that are the same
     columns name[] NOT NULL,
     stands jsonb NOT NULL, -- of the sequences of identity columns: {column: [last value, is called]}
-    at timestamptz NOT NULL DEFAULT clock_timestamp()
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Who took them away, as hotrollback.change has it.
+    xid bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
+    pid integer NOT NULL DEFAULT pg_backend_pid(),
+    role oid NOT NULL,
+    tag text DEFAULT (nullif(current_setting('hotrollback.tag', true), '')),
+    pinned boolean NOT NULL DEFAULT false, -- they stay until somebody names them
+    goes timestamptz -- when upkeep lets them go, if that was said already
 );
 -- Bytes of a table whose values are still kept; those of a bigger one are a gap.
 ALTER TABLE hotrollback.meta ADD COLUMN keep_limit bigint NOT NULL DEFAULT 268435456;
@@ -81,8 +90,14 @@ BEGIN
         (SELECT string_agg(hotrollback.value_v1(relation, u.name, 'value_' || u.n), ', ')
            FROM unnest(columns) WITH ORDINALITY AS u(name, n)),
         place);
-    INSERT INTO hotrollback.kept (name, relid, keys, columns, stands)
-    VALUES (called, relation, keys, columns,
+    INSERT INTO hotrollback.kept (name, relid, schema, "table", role, keys, columns, stands)
+    VALUES (called, relation,
+            (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+              WHERE c.oid = relation),
+            (SELECT c.relname FROM pg_class c WHERE c.oid = relation),
+            -- The function's own role is another one.
+            quote_ident(coalesce(nullif(current_setting('role'), 'none'), session_user))::regrole::oid,
+            keys, columns,
             coalesce((SELECT jsonb_object_agg(a.attname, hotrollback.stands_v1(d.objid))
                         FROM pg_attribute a
                         JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = relation

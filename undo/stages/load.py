@@ -64,8 +64,8 @@ class Matched:
     along: str
     moves: list[Move]  # tables that are to go, or to come back
     snapshot: str  # whatever was committed after it may be missing
-    rows: int  # in table and along
-    live: int  # of these, selected
+    rows: int  # in table and along, moves too
+    live: int  # of these, rows that are selected
     transactions: int  # of what is selected, moves too
     first: int  # LSN of the first selected change
 
@@ -104,7 +104,7 @@ async def match(db: Database, chosen: Chosen) -> Matched:
     await db.execute(_empty(table, along))
     await db.execute(f"INSERT INTO pg_temp.{table} {query}", *chosen.args)
     counted = await db.fetchrow(
-        f"SELECT pg_catalog.count(*) FILTER (WHERE c.op IN {ROWS}) AS rows,"
+        f"SELECT pg_catalog.count(*) AS rows,"
         f"       pg_catalog.count(*) FILTER (WHERE c.op IN {ROWS} AND {SELECTED}) AS live,"
         f"       pg_catalog.count(DISTINCT c.xid) FILTER (WHERE {SELECTED}) AS transactions,"
         f"       COALESCE(pg_catalog.min(c.lsn) FILTER (WHERE c.op IN {ROWS} AND {SELECTED})"

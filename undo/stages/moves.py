@@ -98,6 +98,12 @@ SELECT b.relid::pg_catalog.int8 AS relid, pg_catalog.format('%I.%I', b.schema, b
  WHERE b.relid = ANY ($1::pg_catalog.oid[])
 """
 
+_RESTORED: Final = """
+SELECT c.oid::pg_catalog.int8, pg_catalog.format('%I.%I', n.nspname, c.relname)
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.oid = ANY ($1::pg_catalog.oid[]) AND n.nspname <> 'hotrollback_bin'
+"""
+
 
 async def moves_of(db: Database, chosen: Chosen, matched: Matched, request: UndoRequest) -> Moves:
     """What is to be moved; what is not there any more is not."""
@@ -177,9 +183,16 @@ async def _back(db: Database, binned: dict[int, Move], request: UndoRequest, mov
                 _conflict(row["name"], Kind.UNIQUE, "its name belongs to another relation")
             )
         _decide(moves, moves.back, change, found, request)
+    there = dict(await db.fetch(_RESTORED, list(binned)))
     for change in binned.values():
-        moves.names[change.relid] = f"relation {change.relid}"
-        found = [_conflict(moves.names[change.relid], Kind.GONE, "it was dropped meanwhile")]
+        name = there.get(change.relid)
+        moves.names[change.relid] = name or f"relation {change.relid}"
+        kind, detail = (
+            (Kind.GONE, "it was dropped meanwhile, or purged from the bin")
+            if name is None
+            else (Kind.SCHEMA, "it was brought back from the bin already")
+        )
+        found = [_conflict(moves.names[change.relid], kind, detail)]
         _decide(moves, moves.back, change, found, request)
 
 
