@@ -158,6 +158,14 @@ class Settings:
         None,
         "How big the log may grow. Beyond it the oldest partitions go. Not set: without limit.",
     )
+    max_bin_size: int | None = _row(
+        kinds.SIZE,
+        None,
+        "How big the recycle bin may grow: tables that were dropped or taken away, and values of"
+        " columns. Beyond it the oldest go, but for those that are pinned; it is said in the log"
+        " and in SHOW BIN before it is done. What no undo can reach any more, since the log's"
+        " records of it are gone, goes likewise. Not set: without limit.",
+    )
     statement_limit: int = _row(
         kinds.LENGTH,
         1 << 20,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
+from undo.bin.expire import expire
 from undo.database import Database
 from undo.log import CHANGE, FULL_TRIGGER, LATER, LOCK_INSTALL, PARTITION_PREFIX, SCHEMA
 from undo.triggers import attach, locked, needs, sweep
@@ -41,6 +42,7 @@ SELECT c.relname AS name, pg_catalog.pg_total_relation_size(c.oid) AS size,
 # Rows that live beside the changes and mean nothing without them; $1: older than this instant.
 _BESIDES: Final = (
     ("gaps", "DELETE FROM hotrollback.gap WHERE at < $1"),
+    ("DDL commands", "DELETE FROM hotrollback.command WHERE at < $1"),
     (
         "sessions",
         """
@@ -307,11 +309,12 @@ async def upkeep(
     *,
     retention: timedelta | None,
     max_log_size: int | None,
+    max_bin_size: int | None = None,
     days_ahead: int = DAYS_AHEAD,
 ) -> tuple[str, ...]:
-    """All that has to be done now and then: partitions, capture triggers of tables that were made
-    or changed where no event trigger saw it, what was left of dropped ones. A line for each thing
-    done. Somebody else who does it at the moment is left to it."""
+    """All that has to be done now and then: partitions, the bin, capture triggers of tables that
+    were made or changed where no event trigger saw it, what was left of dropped ones. A line for
+    each thing done. Somebody else who does it at the moment is left to it."""
     lock: Any = LOCK_INSTALL
     if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.meta') IS NOT NULL"):
         return ()
@@ -320,6 +323,7 @@ async def upkeep(
     try:
         lines = list(await ensure_partitions(db, days_ahead))
         lines += await drop_expired(db, retention, max_log_size)
+        lines += await expire(db, retention, max_bin_size, lock_timeout_ms=_LOCK_TIMEOUT_MS)
         done, left = await attach(db, await needs(db), lock_timeout_ms=_LOCK_TIMEOUT_MS)
         lines += [f"{did.did} the capture trigger of {did.relation}" for did in done]
         lines += [f"no capture trigger on {it.relation}: {it.why}" for it in left]

@@ -1,5 +1,6 @@
 """What keeps logs in order while the proxy runs, on the operator's connections: partitions made
-ahead, old ones dropped, triggers of new tables, ends of sessions that a crash left open.
+ahead, old ones dropped, and what expires in the bin; triggers of new tables; ends of sessions that
+a crash left open.
 
 It covers the database of --upstream, whose lock it holds as long as the proxy runs, and every other
 database whose log is being written (their locks: bookkeeping).
@@ -49,7 +50,7 @@ class Upkeep:
         self._locked = False
         self._due: dict[str, float] = {}
         self._warned = False
-        bounded = settings.max_log_size is not None
+        bounded = (settings.max_log_size, settings.max_bin_size) != (None, None)
         self._every = _EVERY_IF_BOUNDED if bounded else _EVERY
 
     async def run(self) -> None:
@@ -102,6 +103,7 @@ class Upkeep:
             connection,
             retention=self._settings.retention,
             max_log_size=self._settings.max_log_size,
+            max_bin_size=self._settings.max_bin_size,
         ):
             _log.info("upkeep", database=database, did=line)
         await connection.execute(_LEFT_OPEN)
