@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from undo import doctor, retention
 from undo.database import Database, sqlstate
-from undo.errors import NotPossible
+from undo.errors import BinHolds, NotPossible
 from undo.log import BIN, EVENT_TRIGGERS, LOCK_INSTALL, LOCK_SERVING, SCHEMA
 from undo.migrations import current, migrations
 from undo.origin import check_origin, system_identifier
@@ -157,12 +157,6 @@ async def installed_version(db: Database) -> int:
     return int(await db.fetchval("SELECT pg_catalog.max(version) FROM hotrollback.meta") or 0)
 
 
-_BIN_HOLDS: Final = """
-SELECT EXISTS (SELECT FROM pg_catalog.pg_class c
-                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-               WHERE n.nspname = 'hotrollback_bin')
-"""
-
 # Event triggers: name, event, function.
 _FOLLOWERS: Final = (
     (EVENT_TRIGGERS[0], "ddl_command_end", "on_ddl_v1"),
@@ -236,8 +230,46 @@ async def _drop_follower(db: Database, name: str) -> bool:
     return True
 
 
+# By what it was called; what nobody has written down, by what it is called.
+_IN_BIN: Final = """
+SELECT CASE WHEN k.name IS NOT NULL
+            THEN pg_catalog.format('%I.%I.%s', k.schema, k."table",
+                                   pg_catalog.array_to_string(k.columns, ', '))
+            WHEN b.relid IS NOT NULL THEN pg_catalog.format('%I.%I', b.schema, b.name)
+            ELSE c.relname::pg_catalog.text END AS name, k.name IS NOT NULL AS "values"
+  FROM pg_catalog.pg_class c
+  LEFT JOIN hotrollback.bin b ON b.relid = c.oid
+  LEFT JOIN hotrollback.kept k ON k.name = c.relname
+ WHERE c.relnamespace = pg_catalog.to_regnamespace('hotrollback_bin')
+   AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
+ ORDER BY c.oid
+"""
+# Of a log that was made by halves, or by an older version.
+_IN_OLD_BIN: Final = """
+SELECT c.relname::pg_catalog.text AS name, false AS "values"
+  FROM pg_catalog.pg_class c
+ WHERE c.relnamespace = pg_catalog.to_regnamespace('hotrollback_bin') AND c.relkind IN ('r', 'p')
+ ORDER BY c.oid
+"""
+_TOLD: Final = 5  # names
+
+
+async def _bin_holds(db: Database) -> str:
+    """In words; empty if it is."""
+    whole = await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.kept') IS NOT NULL")
+    rows = await db.fetch(_IN_BIN if whole else _IN_OLD_BIN)
+    said = []
+    for noun, values in (("tables", False), ("values of columns", True)):
+        names = [row["name"] for row in rows if row["values"] is values]
+        if names:
+            more = f" and {len(names) - _TOLD} more" if names[_TOLD:] else ""
+            said.append(f"{noun} {', '.join(names[:_TOLD])}{more}")
+    return " and ".join(said)
+
+
 async def uninstall(db: Database, *, lock_timeout_ms: int = 2000) -> tuple[str, ...]:
-    """Take everything out of the database again. Raises StillServed while a proxy serves it."""
+    """Take everything out of the database again. Raises StillServed while a proxy serves it, and
+    BinHolds while there is something in the bin."""
     if not await db.fetchval("SELECT pg_catalog.to_regnamespace('hotrollback') IS NOT NULL"):
         return ("there is no undo log in this database",)
     async with _alone(db):
@@ -245,6 +277,9 @@ async def uninstall(db: Database, *, lock_timeout_ms: int = 2000) -> tuple[str, 
             key: Any = LOCK_SERVING
             if not await db.fetchval("SELECT pg_catalog.pg_try_advisory_xact_lock($1)", key):
                 raise StillServed
+        held = await _bin_holds(db)
+        if held:
+            raise BinHolds(held)
         lines = []
         for name, _, _ in _FOLLOWERS:
             if await _drop_follower(db, name):
@@ -255,10 +290,7 @@ async def uninstall(db: Database, *, lock_timeout_ms: int = 2000) -> tuple[str, 
             lines += [f"NOT dropped from {it.relation}: {it.why}" for it in left]
             lines.append(f"schema {SCHEMA} stays until they are: run uninstall again")
             return tuple(lines)
-        if await db.fetchval(_BIN_HOLDS):
-            lines.append(f"schema {BIN} stays: it has tables that an undo took away")
-        else:
-            await db.execute(f"DROP SCHEMA IF EXISTS {BIN}")
+        await db.execute(f"DROP SCHEMA IF EXISTS {BIN}")
         drop = f"DROP SCHEMA {SCHEMA} CASCADE"
         _, why = await locked(db, drop, lock_timeout_ms=lock_timeout_ms)
         lines.append(

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from fix_undo import BAD, Ground
 
+from undo.bin.purge import purge
 from undo.engine import run
+from undo.errors import BinHolds
 from undo.install import uninstall
 from undo.model import Kind, Outcome
 from undo.request import Selection, UndoRequest
@@ -121,14 +123,24 @@ async def test_nobody_makes_others_tables_go_by_forging(ground: Ground) -> None:
     assert (await run(ground.db, request)).outcome == Outcome.DONE
 
 
-async def test_uninstall_leaves_what_was_taken_away(ground: Ground) -> None:
-    await ground.given("CREATE TABLE z (id int)")
+async def test_uninstall_is_refused_while_the_bin_holds_something(ground: Ground) -> None:
+    await ground.given("CREATE TABLE z (id int, v text)")
     await ground.write(MAKE)
     await ground.undo()
-    assert "schema hotrollback_bin stays: it has tables that an undo took away" in await uninstall(
-        ground.db
-    )
-    assert await ground.rows(
-        "SELECT count(*) FROM pg_tables WHERE schemaname = 'hotrollback_bin'"
-    ) == [(1,)]
-    assert await ground.db.fetchval("SELECT to_regnamespace('hotrollback') IS NULL")
+    await ground.write("CALL hotrollback.run_ddl_v1('ALTER TABLE z DROP COLUMN v')")
+    held = r"still holds tables public\.made and values of columns public\.z\.v, which"
+    with pytest.raises(BinHolds, match=held):
+        await uninstall(ground.db)
+    await ground.db.execute("ALTER TABLE hotrollback.kept RENAME TO later")
+    with pytest.raises(BinHolds, match=r"still holds tables [0-9]+_made, kept_[0-9_]+, which"):
+        await uninstall(ground.db)
+    await ground.db.execute("ALTER TABLE hotrollback.later RENAME TO kept")
+    # Nothing was changed: what is written is recorded.
+    await ground.write("INSERT INTO z VALUES (1)", tag="later")
+    assert (await ground.undo(tag="later")).outcome == Outcome.DONE
+    await purge(ground.db, "made")
+    with pytest.raises(BinHolds, match=r"still holds values of columns public\.z\.v"):
+        await uninstall(ground.db)
+    await purge(ground.db)
+    assert (await uninstall(ground.db))[-1] == "dropped schema hotrollback"
+    assert await ground.db.fetchval("SELECT to_regnamespace('hotrollback_bin') IS NULL")
