@@ -185,7 +185,7 @@ def _remote_commands(to: Any) -> None:
 
 
 def _last(members: Sequence[Any]) -> list[str]:
-    return [member.words[-1].lower() for member in members]
+    return [member.last_word for member in members]
 
 
 def _remote_command(to: Any, name: str, command: Any) -> None:

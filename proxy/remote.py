@@ -32,9 +32,9 @@ def families() -> dict[str, list[Command]]:
     """Commands by the first word of the command line; where it has several, a second word tells."""
     found: dict[str, list[Command]] = {}
     for command in COMMANDS:
-        found.setdefault(command.word or command.words[0].lower(), []).append(command)
+        found.setdefault(command.family, []).append(command)
     alone = {w: "-".join(m[0].words).lower() for w, m in found.items() if len(m) == 1}
-    return {m[0].word or alone.get(word, word): m for word, m in found.items()}
+    return {word if m[0].word else alone.get(word, word): m for word, m in found.items()}
 
 
 # -- flags -------------------------------------------------------------------------------------
@@ -44,7 +44,11 @@ def add_flags(to: argparse.ArgumentParser, command: Command) -> None:
     for clause in command.clauses:
         if clause.positional:
             to.add_argument(
-                clause.field, metavar=_metavar(clause), type=_type(clause), help=_told(clause)
+                clause.field,
+                metavar=_metavar(clause),
+                type=_type(clause),
+                nargs="?" if clause.optional else None,
+                help=_told(clause),
             )
         elif clause.flag:
             _add_flag(to, clause)
@@ -136,7 +140,7 @@ def values_of(args: argparse.Namespace, command: Command) -> dict[str, Any]:
         if isinstance(clause.value, Optional):
             if not hasattr(args, clause.field):
                 continue
-        elif clause.words and (value is None or value is False):
+        elif (clause.words or clause.optional) and (value is None or value is False):
             continue
         if isinstance(value, datetime | time):
             at = instant(value, None, now)

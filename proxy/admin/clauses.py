@@ -21,6 +21,11 @@ class Clause:
     help: str
     # It must be given; on the command line it stands in its place, without a flag.
     positional: bool = False
+    optional: bool = False  # of a positional one: it may be left out all the same
+
+    @property
+    def needed(self) -> bool:
+        return self.positional and not self.optional
 
     @property
     def repeats(self) -> bool:
@@ -43,11 +48,14 @@ def _clause(
     *,
     flag: str | None = None,
     positional: bool = False,
+    optional: bool = False,
 ) -> Clause:
     positional = positional or not words
     made = "--" + words.lower().replace(" ", "-") if flag is None else flag
     return Clause(
-        tuple(words.split()), field, value, "" if positional else made, metavar, told, positional
+        *(tuple(words.split()), field, value, "" if positional else made, metavar, told),
+        positional=positional,
+        optional=optional,
     )
 
 
@@ -291,4 +299,29 @@ ITS_KEY: Final = _clause(
     KEY.metavar,
     "the row's primary key; its values are read as the columns' types",
     positional=True,
+)
+
+IN_BIN: Final = _clause(
+    "",
+    "entry",
+    values.TABLE,
+    "'name'",
+    "what it was called, table, schema.table, or table.column of values; or its id in SHOW BIN",
+)
+IN_BIN_OR_ALL: Final = _clause(
+    "",
+    "entry",
+    values.TABLE,
+    "'name'",
+    f"{IN_BIN.help}; without it, everything that is not pinned",
+    optional=True,
+)
+AS_NAME: Final = _clause(
+    "AS", "new_name", values.TABLE, "'name'", "under another name, or schema.name"
+)
+OLDER_THAN: Final = _clause(
+    "OLDER THAN", "older_than", values.AGE, "'30d'", "only what is in the bin for so long"
+)
+SHOW_ONLY: Final = _clause(
+    "DRY RUN", "dry_run", values.PRESENCE, "", "tell what would go, and change nothing"
 )

@@ -57,17 +57,27 @@ class Command:
     json_columns: tuple[Column, ...] = ()  # of the answer AS JSON
     sql_columns: tuple[Column, ...] = ()  # AS SQL
     must: str = ""  # a column that is false where something is wrong: exit code 4
-    word: str = ""  # its word on the command line, where it is not made of `words`
+    word: str = ""  # its words on the command line, where they are not made of `words`
 
     @property
     def name(self) -> str:
         return " ".join(self.words)
 
     @property
+    def family(self) -> str:
+        """Its first word on the command line."""
+        return self.word.partition(" ")[0] or self.words[0].lower()
+
+    @property
+    def last_word(self) -> str:
+        """What tells it from others of its family there."""
+        return self.word.rpartition(" ")[2] or self.words[-1].lower()
+
+    @property
     def syntax(self) -> str:
         said = list(self.words)
         said += [
-            clause.syntax if clause.positional else f"[{clause.syntax}]" for clause in self.clauses
+            clause.syntax if clause.needed else f"[{clause.syntax}]" for clause in self.clauses
         ]
         return " ".join(said)
 

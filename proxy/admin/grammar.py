@@ -122,7 +122,7 @@ def read(found: Sequence[Token]) -> Call:
         value = clause.value.read(reading)
         values[clause.field] = (*values.get(clause.field, ()), *value) if clause.repeats else value
     for clause in command.clauses:
-        if clause.positional and clause.field not in values:
+        if clause.needed and clause.field not in values:
             reading.next(clause.syntax if clause.words else clause.value.wanted)
     return Call(command, values)
 

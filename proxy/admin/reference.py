@@ -42,8 +42,8 @@ client: `hotrollback show tags` sends `SHOW TAGS`. It finds the socket by `--adm
   `hotrollback.as_of_restore_point('name', NULL::shop.orders)`.
 - Lists come newest first, 100 rows if no LIMIT is given.
 - In a prepared statement `$1` may stand for any value.
-- UNDO, REDO, RESTORE POINT, CAPTURE, RELOAD and SHUTDOWN refuse to run inside a transaction block:
-  they could not be rolled back.
+- UNDO, REDO, RESTORE POINT, RESTORE, PURGE, PIN, CAPTURE, RELOAD and SHUTDOWN refuse to run inside
+  a transaction block: they could not be rolled back.
 - `--json` prints a list of objects, whose keys are the columns below; times are ISO 8601 in UTC.
 
 Exit codes of the command line: 0 done, 1 failed, 2 usage, 3 conflicts (nothing was changed), 4 gaps

@@ -283,6 +283,16 @@ def _render_duration(seconds: float | None) -> str:
     return "" if seconds is None else literal(f"{seconds:f}s")
 
 
+_DAYS: Final = {**_UNITS, "d": 86400.0, "w": 604800.0}
+
+
+def _age(text: str) -> float:
+    found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,6})?)\s*([a-z]+)\s*", text)
+    if found is None or found[2] not in _DAYS:
+        raise BadInput(f"{text!r} is no age: write '30d', '2w' or '12h'")
+    return float(found[1]) * _DAYS[found[2]]
+
+
 def _conditions(text: str) -> Any:
     try:
         return filters.parse(text)
@@ -352,3 +362,4 @@ UNDO_ID: Final = Value(
     "the number of an undo, or LAST", _undo_id, lambda number: str(number or "LAST")
 )
 DURATION: Final = Value("a time ('30s')", _duration, _render_duration)
+AGE: Final = Value("an age ('30d')", _age, _render_duration)

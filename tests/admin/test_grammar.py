@@ -52,6 +52,7 @@ VALUES = {
     | st.times()
     | st.builds(values.Point, TEXTS),
     values.WAIT: st.none() | st.integers(1, 86400).map(float),
+    values.AGE: st.integers(0, 86400).map(float),
     values.DURATION: st.integers(1, 86400).map(float),
     values.TIME: st.datetimes(timezones=st.none() | st.just(UTC)) | st.times(),
     values.WHERE: st.lists(CONDITIONS, min_size=1).map(tuple),
@@ -69,8 +70,8 @@ def value_of(clause: Clause) -> st.SearchStrategy:
 @st.composite
 def calls(draw: st.DrawFn) -> Call:
     command = draw(st.sampled_from(COMMANDS))
-    needed = [clause for clause in command.clauses if clause.positional]
-    others = [clause for clause in command.clauses if not clause.positional]
+    needed = [clause for clause in command.clauses if clause.needed]
+    others = [clause for clause in command.clauses if not clause.needed]
     chosen = draw(st.lists(st.sampled_from(others), unique=True)) if others else []
     return Call(command, {c.field: draw(value_of(c)) for c in [*needed, *chosen]})
 

@@ -94,7 +94,7 @@ def test_an_address_in_use_is_said() -> None:
 def test_every_command_has_its_help(capsys: pytest.CaptureFixture[str], command) -> None:
     """Its flags are its clauses, and those for files; none besides."""
     words = next(
-        [word, member.words[-1].lower()] if len(members) > 1 else [word]
+        [word, member.last_word] if len(members) > 1 else [word]
         for word, members in remote.families().items()
         for member in members
         if member is command
