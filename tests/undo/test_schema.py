@@ -2,6 +2,7 @@
 
 import re
 
+import asyncpg
 import pytest
 from fix_undo import Ground
 
@@ -193,6 +194,24 @@ async def spared(ground: Ground, statements: str) -> None:
     parts = re.split(r";\s*(?=[A-Z]{4})", statements)
     calls = ["CALL hotrollback.run_ddl_v1('" + part.replace("'", "''") + "')" for part in parts]
     await ground.write("; ".join(["BEGIN", *calls, "COMMIT"]))
+
+
+@pytest.mark.parametrize("needed", ["TYPE one", "SEQUENCE two", "FUNCTION three()"])
+async def test_what_only_the_bin_needs_can_be_dropped(ground: Ground, needed: str) -> None:
+    """As after a real DROP TABLE; what the table in the bin loses by it is a gap."""
+    await ground.given(
+        "CREATE TYPE one AS ENUM ('sad'); CREATE SEQUENCE two;"
+        "CREATE FUNCTION three() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+        "CREATE TABLE u (id int DEFAULT nextval('two'), m one);"
+        "CREATE TRIGGER g BEFORE INSERT ON u FOR EACH ROW EXECUTE FUNCTION three()"
+    )
+    with pytest.raises(asyncpg.DependentObjectsStillExistError):
+        await spared(ground, f"DROP {needed}")
+    await spared(ground, "DROP TABLE u")
+    await spared(ground, f"DROP {needed}")
+    kind, _, name = needed.partition(" ")
+    assert not any(f"{kind} public.{name}" in line for line in await content(ground))
+    assert (await ground.undo()).outcome is Outcome.GAPS
 
 
 def columns_sorted(dump: list[str]) -> list[str]:

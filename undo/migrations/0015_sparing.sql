@@ -20,6 +20,7 @@ CREATE PROCEDURE hotrollback.run_ddl_v1(statement text)
     AS $$
 DECLARE
     losing text;
+    resting text;
 BEGIN
     PERFORM pg_catalog.set_config('hotrollback.lost', '', true);
     BEGIN
@@ -31,11 +32,30 @@ BEGIN
         RETURN;
     EXCEPTION WHEN SQLSTATE 'RB005' THEN
         losing := SQLERRM;
+    WHEN dependent_objects_still_exist THEN
+        GET STACKED DIAGNOSTICS resting = PG_EXCEPTION_DETAIL;
+        IF NOT hotrollback.only_binned_v1(statement, resting) THEN
+            RAISE;
+        END IF;
     END;
+    IF losing IS NULL THEN
+        PERFORM hotrollback.quietly_v1(statement OPERATOR(pg_catalog.||) ' CASCADE');
+        INSERT INTO hotrollback.gap (reason, statement) VALUES ('lost', statement);
+        RETURN;
+    END IF;
     IF hotrollback.spare_v1(losing) THEN
         PERFORM hotrollback.quietly_v1(statement);
     END IF;
 END $$;
+
+-- Whether what an object may not be dropped for is all in the bin, where nobody knows of it: its server
+-- would have let it go. What is in the bin loses it, then.
+CREATE FUNCTION hotrollback.only_binned_v1(statement text, resting text) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT statement !~* '\m(cascade|restrict)\s*$' AND bool_and(line LIKE '% hotrollback\_bin.%')
+      FROM regexp_split_to_table(resting, '\n') AS line
+$$;
 
 CREATE FUNCTION hotrollback.can_be_spared_v1(losing text) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog
