@@ -13,7 +13,7 @@ CREATE FUNCTION hotrollback.writes_v1()
                                 pg_stat_get_xact_tuples_deleted(c.oid)) AS s(i, u, d)
      WHERE (c.relkind = 'r' AND c.relpersistence <> 't'
             AND c.relnamespace NOT IN (SELECT n.oid FROM pg_namespace n
-                                        WHERE n.nspname IN ('pg_catalog', 'hotrollback')))
+                                        WHERE n.nspname IN ('pg_catalog', 'hotrollback', 'hotrollback_bin')))
         OR c.oid IN ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass)
 $$;
 
@@ -24,6 +24,7 @@ CREATE FUNCTION hotrollback.mark_v1(fingerprint bigint) RETURNS void
 BEGIN
     PERFORM set_config('hotrollback.statement', coalesce(fingerprint::text, ''), true);
     PERFORM set_config('hotrollback.truncated', '', true);
+    PERFORM set_config('hotrollback.announced', '', false);
     PERFORM set_config('hotrollback.mark', json_build_object(
         'lsn', pg_current_wal_insert_lsn(),
         'fingerprint', fingerprint,
@@ -336,14 +337,36 @@ BEGIN
 END $$;
 
 -- The same in a transaction of its own, before a statement that must stand alone. Nobody could be told
--- of a refusal here.
+-- of a refusal here. The session remembers what it has announced, until its next statement.
 CREATE FUNCTION hotrollback.announce_v1(fingerprint bigint, relids oid[], reason text) RETURNS void
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
+BEGIN
+    IF current_setting('transaction_read_only') = 'on' THEN
+        RETURN;
+    END IF;
     INSERT INTO hotrollback.gap (fingerprint, relid, reason)
-    SELECT fingerprint, nullif(r, 0), reason FROM unnest(coalesce(relids, ARRAY[0::oid])) r
-     WHERE current_setting('transaction_read_only') <> 'on'
-$$;
+    SELECT fingerprint, nullif(r, 0), reason FROM unnest(coalesce(relids, ARRAY[0::oid])) r;
+    PERFORM set_config('hotrollback.announced',
+                       CASE WHEN reason = 'ddl' THEN pg_current_xact_id()::text ELSE '' END, false);
+END $$;
+
+-- Takes back what the session announced before DDL that must stand alone, once that is recorded. Where
+-- rows of the log cannot be deleted the gap stays.
+CREATE FUNCTION hotrollback.retract_v1() RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+    AS $$
+DECLARE
+    announced constant bigint := nullif(current_setting('hotrollback.announced', true), '')::bigint;
+BEGIN
+    IF announced IS NOT NULL THEN
+        DELETE FROM hotrollback.gap g
+         WHERE g.xid = announced AND g.reason = 'ddl' AND g.pid = pg_backend_pid()
+           AND g.login = quote_ident(session_user)::regrole::oid;
+    END IF;
+EXCEPTION WHEN OBJECT_NOT_IN_PREREQUISITE_STATE THEN -- published, and without an identity
+    RETURN;
+END $$;
 
 -- Whether this transaction has left a gap for this reason already.
 CREATE FUNCTION hotrollback.noted_v1(relation oid, why text) RETURNS boolean

@@ -60,12 +60,14 @@ CREATE FUNCTION hotrollback.keep_names_v1(relations oid[], names text[]) RETURNS
     ON CONFLICT DO NOTHING
 $$;
 
--- Whether an undo is at work, which records its DDL itself, command by command.
+-- Whether an undo is at work, which records its DDL itself, command by command. It may act as the owner of
+-- what it writes.
 CREATE FUNCTION hotrollback.reversing_v1() RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog
     AS $$
     SELECT coalesce(current_setting('hotrollback.reversing', true), '') = 'on'
-           AND pg_has_role((SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'hotrollback'), 'USAGE')
+           AND pg_has_role(session_user, (SELECT n.nspowner FROM pg_namespace n
+                                           WHERE n.nspname = 'hotrollback'), 'USAGE')
 $$;
 
 -- Objects whose rows of the catalog this transaction, or a part of it, has written: for DDL that does
@@ -204,6 +206,9 @@ BEGIN
     IF NOT hotrollback.reversing_v1() THEN
         PERFORM hotrollback.record_ddl_v1(TG_TAG, below, what.objects, dropped, made, what.others);
     END IF;
+    IF TG_TAG IN ('CREATE INDEX', 'DROP INDEX', 'ALTER TABLE') THEN
+        PERFORM hotrollback.retract_v1();
+    END IF;
     IF TG_TAG NOT LIKE 'DROP %' THEN
         PERFORM hotrollback.follow_v1(ARRAY(
             SELECT c.oid FROM pg_class c
@@ -236,6 +241,11 @@ DECLARE
     tables oid[];
     names text[];
 BEGIN
+    -- Nobody asks for these but who spares tables, with which they go.
+    PERFORM set_config('hotrollback.temporary', (
+        SELECT jsonb_agg(jsonb_build_array(d.object_type, d.object_identity))
+          FROM pg_event_trigger_dropped_objects() d
+         WHERE d.is_temporary AND d.object_type IN ('table', 'view'))::text, true);
     -- Without its default a column is another one.
     SELECT jsonb_agg(CASE WHEN d.object_type = 'default value' THEN jsonb_build_array(
                          'pg_class'::regclass::oid::bigint,

@@ -59,7 +59,7 @@ $$;
 -- Relations in the bin are nobody's, and those that go and come as a whole are not told of.
 CREATE FUNCTION hotrollback.swap_components_v1(tag text, writer oid, relations oid[], objects jsonb,
                                                dropped jsonb, whole oid[], others jsonb,
-                                               OUT lost jsonb, OUT renamed boolean)
+                                               OUT lost jsonb, OUT renamed boolean, OUT looked_at oid[])
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog SET jit = off
     AS $$
 DECLARE
@@ -82,6 +82,11 @@ BEGIN
          WHERE c.objid = c.relid AND c.objsubid = 0 AND c.image ? 'parents'
            AND EXISTS (SELECT FROM unnest(relations) r
                         WHERE c.image -> 'parents' ? r::regclass::text));
+    -- Of what has got its first partition, or is referred to for the first time, the catalog changes, too.
+    relations := relations || ARRAY(
+        SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = ANY (relations)
+         UNION
+        SELECT k.confrelid FROM pg_constraint k WHERE k.conrelid = ANY (relations) AND k.contype = 'f');
     WITH gone AS MATERIALIZED (
         SELECT (d ->> 0)::oid AS classid, (d ->> 1)::oid AS objid, (d ->> 2)::integer AS objsubid
           FROM jsonb_array_elements(dropped) d
@@ -149,6 +154,7 @@ BEGIN
                 json_build_object('command', tag, 'components', coalesce(before, '[]')),
                 json_build_object('command', tag, 'components', coalesce(after, '[]')));
     END IF;
+    looked_at := relations;
     lost := coalesce((SELECT jsonb_agg(jsonb_build_array(l.relation::bigint, l.what, l.kind, l.name))
                         FROM hotrollback.lost_v1(before, after, others, dropped) l), '[]');
 END $$;
@@ -176,13 +182,16 @@ BEGIN
     INSERT INTO hotrollback.gap (fingerprint, relid, reason, statement)
     SELECT nullif(current_setting('hotrollback.statement', true), '')::bigint, (l ->> 0)::oid, 'lost',
            format('%s: %s', tag, l ->> 1)
+               || coalesce(format(' (%s)', nullif(current_setting('hotrollback.unspared', true), '')), '')
       FROM jsonb_array_elements(changed.lost) l;
-    PERFORM set_config('hotrollback.lost', jsonb_build_object('tag', tag, 'lost', changed.lost,
-                                                              'dropped', dropped)::text, true);
+    PERFORM set_config('hotrollback.lost', jsonb_build_object(
+        'tag', tag, 'lost', changed.lost, 'dropped', dropped,
+        'temporary', coalesce(nullif(current_setting('hotrollback.temporary', true), ''), '[]')::jsonb)::text,
+        true);
     -- What is made last goes first when it is taken back.
     INSERT INTO hotrollback.change (relid, op) SELECT w, 'C' FROM unnest(whole) w;
     IF changed.renamed THEN
         PERFORM hotrollback.refresh_components_v1();
     END IF;
-    PERFORM set_config('hotrollback.shaped', (hotrollback.shaped_v1() || relations)::text, true);
+    PERFORM set_config('hotrollback.shaped', (hotrollback.shaped_v1() || changed.looked_at)::text, true);
 END $$;

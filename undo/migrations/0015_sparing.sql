@@ -23,6 +23,7 @@ DECLARE
     resting text;
 BEGIN
     PERFORM pg_catalog.set_config('hotrollback.lost', '', true);
+    PERFORM pg_catalog.set_config('hotrollback.temporary', '', true);
     BEGIN
         EXECUTE statement;
         losing := pg_catalog.current_setting('hotrollback.lost', true);
@@ -43,9 +44,17 @@ BEGIN
         INSERT INTO hotrollback.gap (reason, statement) VALUES ('lost', statement);
         RETURN;
     END IF;
-    IF hotrollback.spare_v1(losing) THEN
-        PERFORM hotrollback.quietly_v1(statement);
-    END IF;
+    BEGIN
+        IF hotrollback.spare_v1(losing) THEN
+            PERFORM hotrollback.quietly_v1(statement);
+        END IF;
+        RETURN;
+    EXCEPTION WHEN OTHERS THEN -- why, is told with the gap that it leaves
+        losing := SQLERRM;
+    END;
+    PERFORM pg_catalog.set_config('hotrollback.unspared', losing, true);
+    PERFORM hotrollback.quietly_v1(statement);
+    PERFORM pg_catalog.set_config('hotrollback.unspared', '', true);
 END $$;
 
 -- Whether what an object may not be dropped for is all in the bin, where nobody knows of it: its server
@@ -57,11 +66,19 @@ CREATE FUNCTION hotrollback.only_binned_v1(statement text, resting text) RETURNS
       FROM regexp_split_to_table(resting, '\n') AS line
 $$;
 
+-- Not where others look at DDL: what they see would not be what the client has sent. Nor where a table on
+-- another server goes, too: that cannot be moved; nor what goes with its owner's, as it would again.
 CREATE FUNCTION hotrollback.can_be_spared_v1(losing text) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog
     AS $$
-    SELECT EXISTS (SELECT FROM jsonb_array_elements(nullif(losing, '')::jsonb -> 'lost') l
-                    WHERE l ->> 2 IN ('table', 'column', 'sequence'))
+    SELECT coalesce((SELECT bool_or(l ->> 2 IN ('table', 'column', 'sequence'))
+                            AND NOT bool_or(l ->> 2 = 'foreign table')
+                       FROM jsonb_array_elements(x.told -> 'lost') l), false)
+           AND x.told ->> 'tag' <> 'DROP OWNED'
+           AND NOT EXISTS (SELECT FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
+                            WHERE p.pronamespace <> 'hotrollback'::regnamespace
+                              AND e.evtenabled <> 'D' AND e.evtevent <> 'login')
+      FROM (SELECT nullif(losing, '')::jsonb) AS x(told)
 $$;
 
 -- Keeps values and moves tables; whether the statement is still to be run for the rest.
@@ -85,6 +102,11 @@ BEGIN
     IF tables = '{}' THEN
         RETURN true;
     END IF;
+    FOR each IN SELECT t ->> 0 AS type, t ->> 1 AS identity
+                  FROM jsonb_array_elements(losing::jsonb -> 'temporary') t
+    LOOP
+        EXECUTE format('DROP %s IF EXISTS %s CASCADE', each.type, each.identity);
+    END LOOP;
     PERFORM hotrollback.drop_dependents_v1(tables, dropped);
     PERFORM hotrollback.bin_dropped_v1(tables, quote_ident(current_user)::regrole::oid);
     RETURN losing::jsonb ->> 'tag' <> 'DROP TABLE';
@@ -119,7 +141,7 @@ BEGIN
          WHERE k.oid IS NOT NULL OR a.attnum IS NOT NULL
             OR o.type IN ('view', 'materialized view', 'function', 'procedure', 'aggregate')
             OR (o.type IN ('trigger', 'rule', 'policy')
-                AND coalesce(t.tgrelid, w.ev_class, p.polrelid) <> ALL (tables)
+                AND coalesce(t.tgrelid, w.ev_class, p.polrelid) <> ALL (tables) AND t.tgisinternal IS NOT TRUE
                 AND w.rulename IS DISTINCT FROM '_RETURN')
          ORDER BY k.oid IS NULL
     LOOP
