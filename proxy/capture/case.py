@@ -67,6 +67,19 @@ class Case:
         )  # fmt: skip
 
 
+def tables(case: Case) -> list[Relation] | Need | None:
+    """What the statement names, without tables that only this session sees; None if that is not
+    known of all of them."""
+    names = tuple((target.schema, target.name) for target in case.statement.targets)
+    missing = tuple(name for name in names if name not in case.known.relations)
+    if missing:
+        return Need(case.fingerprint, relations=missing)
+    found = [case.known.relations[name] for name in names]
+    if not found or None in found:
+        return None
+    return [table for table in found if table is not None and not table.temporary]
+
+
 def looks_rewritten(text: bytes) -> bool:
     """Whether capture triggers take it for one that records itself, and let pass what it writes."""
     return RECORDS_ITSELF.encode() in text

@@ -8,7 +8,8 @@ wrote with what was recorded: truthful before it is complete.
 from collections.abc import Callable, Collection
 from typing import Final
 
-from proxy.capture.case import Case, Need, by_trigger, reads_text, why_not
+from proxy.capture.case import Case, Need, by_trigger, reads_text, tables, why_not
+from proxy.capture.ddl import ddl
 from proxy.capture.plan import PASS, How, Plan, Reason
 from proxy.capture.rows import row_names
 from proxy.capture.templates import Logged, template
@@ -200,52 +201,17 @@ def _writing_with(case: Case, main: Relation | None, *, calls: bool) -> Plan | N
     )  # fmt: skip
 
 
-# That a table was made is recorded by an event trigger, where there is one, and what is done to it
-# in the same transaction is no gap: it can be told only afterwards.
-MAKERS: Final = frozenset(
-    (Kind.CREATE_TABLE, Kind.CREATE_TABLE_AS, Kind.SELECT_INTO, Kind.CREATE_INDEX)
-)
-
-
-def _ddl(case: Case) -> Plan | Need:
-    if case.statement.temporary:
-        return PASS
-    if case.statement.kind in MAKERS:
-        return case.watch(Reason.DDL)
-    tables = _tables(case)
-    if isinstance(tables, Need):
-        return tables
-    if tables is not None and not tables:
-        return PASS
-    how = How.NOTE if case.statement.kind.in_block else How.ANNOUNCE
-    relids = tuple(table.oid for table in tables or ())
-    return Plan(how, case.fingerprint, Reason.DDL, relids=relids)
-
-
-def _tables(case: Case) -> list[Relation] | Need | None:
-    """What the statement names, without tables that only this session sees; None if that is not
-    known of all of them."""
-    names = tuple((target.schema, target.name) for target in case.statement.targets)
-    missing = tuple(name for name in names if name not in case.known.relations)
-    if missing:
-        return Need(case.fingerprint, relations=missing)
-    found = [case.known.relations[name] for name in names]
-    if not found or None in found:
-        return None
-    return [table for table in found if table is not None and not table.temporary]
-
-
 def _truncate(case: Case) -> Plan | Need:
     """Tables that only this session sees are nobody's concern."""
-    tables = _tables(case)
-    if isinstance(tables, Need):
-        return tables
-    if tables is not None and not tables:
+    named = tables(case)
+    if isinstance(named, Need):
+        return named
+    if named is not None and not named:
         return PASS
-    relids = {oid for table in tables or () for oid in table.heaps}
+    relids = {oid for table in named or () for oid in table.heaps}
     if "cascade" in case.statement.idents:
-        relids.update(oid for table in tables or () for oid in table.referrers)
-    captured = tables is not None and all(table.captured for table in tables)
+        relids.update(oid for table in named or () for oid in table.referrers)
+    captured = named is not None and all(table.captured for table in named)
     how = How.TRIGGER if captured else How.NOTE
     return Plan(how, case.fingerprint, Reason.TRUNCATE, relids=tuple(sorted(relids)))
 
@@ -305,7 +271,7 @@ def _unknown(case: Case) -> Plan:
 _PLANNERS: Final[dict[Group, Planner]] = {
     Group.READER: _reader,
     Group.ROW_WRITER: _row_writer,
-    Group.DDL: _ddl,
+    Group.DDL: ddl,
     Group.TRUNCATE: _truncate,
     Group.COPY_IN: _copy,
     Group.PROCEDURE: _procedure,

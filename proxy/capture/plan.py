@@ -51,6 +51,7 @@ class Reason(StrEnum):
 class How(Enum):
     PASS = auto()  # writes nothing that an undo would take back
     REWRITE = auto()  # the logging CTE
+    SPARE = auto()  # the argument of a procedure of ours that keeps what it destroys; watched
     TRIGGER = auto()  # recorded by triggers; verified afterwards
     WATCH = auto()  # sent as it is; what it wrote is compared with what was recorded
     NOTE = auto()  # a gap that is known before it runs, in its own transaction
@@ -59,22 +60,36 @@ class How(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Wrapped:
+    """A statement of the client's that is run by one of ours, to put right what the server says."""
+
+    text: bytes
+    at: int  # characters before it in the client's message
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     how: How
     fingerprint: int = 0
     reason: Reason | None = None
     relation: Relation | None = None
-    edits: tuple[Edit, ...] = ()  # REWRITE; offsets are in the message's text
+    edits: tuple[Edit, ...] = ()  # REWRITE, SPARE; offsets are in the message's text
     watch: bool = False  # compare also what was written besides
     late: bool = False  # and once more when the transaction commits
     relids: tuple[int, ...] = ()  # NOTE, ANNOUNCE: the tables that it is about
     refuse: bool = False  # what the comparison finds is an error
     captured: bool = False  # REWRITE: sent as it is, triggers would record it
     doubted: bool = False  # capture triggers may let pass some of it
+    retracted: bool = False  # ANNOUNCE: the gap goes when what was done is recorded
+    wrapped: Wrapped | None = None  # SPARE
 
     def in_transaction(self) -> "Plan":
         """The same where a transaction is open, in which nothing can be committed before it."""
         return replace(self, how=How.NOTE)
+
+    def in_message(self) -> "Plan":
+        """The same among others of a message, before which nothing can be committed."""
+        return self.in_transaction() if self.how is How.ANNOUNCE else self
 
     def beside(self, *, rewritten: bool) -> "Plan":
         """The same in a message of which something is not rewritten: a capture trigger looks at the
@@ -85,6 +100,12 @@ class Plan:
         if rewritten and self.how is How.TRIGGER and self.reason is not Reason.TRUNCATE:
             return replace(self, watch=True, doubted=True)
         return replace(self, doubted=True) if rewritten else self
+
+    def unspared(self) -> "Plan":
+        """The same as the client wrote it: what it destroys is a gap."""
+        if self.how is not How.SPARE:
+            return self
+        return replace(self, how=How.WATCH, edits=(), wrapped=None)
 
     def without_log(self) -> "Plan":
         return replace(self, reason=Reason.LOG_UNAVAILABLE)

@@ -18,17 +18,19 @@ class Known:
     version: int  # of the server, as a number
     safe_settings: bool
     epoch: int | None
+    spares: bool = False  # DDL may be given to the procedure that keeps what it destroys
     relations: dict[Name, Relation | None] = field(default_factory=dict)
     columns: dict[int, tuple[Column, ...]] = field(default_factory=dict)  # by oid
     calls: dict[str, bool] = field(default_factory=dict)  # function name -> may write
     commits: dict[str, bool] = field(default_factory=dict)  # procedure name -> may commit
     returning: dict[bytes, tuple[bytes, ...] | None] = field(default_factory=dict)  # by text
+    spelled: dict[bytes, bool] = field(default_factory=dict)  # text -> whether it is SQL
 
 
 @dataclass(slots=True, eq=False)
 class Knowledge:
     installed: bool | None = None  # None: not asked yet
-    views: dict[tuple[int, str, bool], Known] = field(default_factory=dict)
+    views: dict[tuple[int, str, bool, bool], Known] = field(default_factory=dict)
     epoch: int | None = None
     generation: int = 0  # grows when everything is forgotten: who asked before must ask again
 
@@ -41,7 +43,7 @@ class Knowledge:
     def view(self, identity: Identity, version: int) -> Known:
         known = self.views.get(identity.key)
         if known is None:
-            known = Known(version, identity.safe_settings, identity.epoch)
+            known = Known(version, identity.safe_settings, identity.epoch, identity.spares)
             self.views[identity.key] = known
         return known
 

@@ -31,7 +31,17 @@ SELECT pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid,
        CASE WHEN pg_catalog.has_sequence_privilege(l.epoch, 'SELECT')
             THEN pg_catalog.pg_sequence_last_value(l.epoch) END,
        CASE WHEN pg_catalog.has_sequence_privilege(l.fences, 'SELECT')
-            THEN pg_catalog.pg_sequence_last_value(l.fences) END IS NOT NULL
+            THEN pg_catalog.pg_sequence_last_value(l.fences) END IS NOT NULL,
+       EXISTS (SELECT FROM pg_catalog.pg_event_trigger e
+                 JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) e.evtfoid
+                WHERE p.pronamespace OPERATOR(pg_catalog.=) l.schema
+                  AND e.evtevent OPERATOR(pg_catalog.=) 'sql_drop')
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger e
+                         JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) e.evtfoid
+                        WHERE CASE WHEN p.pronamespace OPERATOR(pg_catalog.=) l.schema
+                              THEN e.evtenabled OPERATOR(pg_catalog.=) 'D'
+                              ELSE e.evtenabled OPERATOR(pg_catalog.<>) 'D'
+                                   AND e.evtevent OPERATOR(pg_catalog.<>) 'login' END)
   FROM (SELECT (SELECT n.oid FROM pg_catalog.pg_namespace n
                  WHERE n.nspname OPERATOR(pg_catalog.=) 'hotrollback')) AS s(oid)
  CROSS JOIN LATERAL (SELECT s.oid,
@@ -57,15 +67,16 @@ class Identity:
     writable: bool  # the role may write the log
     epoch: int | None  # hotrollback.epoch; None where no event trigger counts DDL
     fences: bool  # there are some, for whomever
+    spares: bool  # event triggers record DDL, and no others look at it
 
     @property
-    def key(self) -> tuple[int, str, bool]:
-        return (self.role, self.schemas, self.safe_settings)
+    def key(self) -> tuple[int, str, bool, bool]:
+        return (self.role, self.schemas, self.safe_settings, self.spares)
 
 
 def read(row: list[bytes | None]) -> Identity:
     """From the row that IDENTITY_SQL gives in text format."""
-    role, schemas, started, safe, recovery, installed, writable, epoch, fences = row
+    role, schemas, started, safe, recovery, installed, writable, epoch, fences, spares = row
     return Identity(
         role=int(role or 0),
         schemas=(schemas or b"").decode("utf-8", "surrogateescape"),
@@ -76,6 +87,7 @@ def read(row: list[bytes | None]) -> Identity:
         writable=writable == b"t",
         epoch=int(epoch) if epoch is not None else None,
         fences=fences == b"t",
+        spares=spares == b"t",
     )
 
 
@@ -90,4 +102,5 @@ UNKNOWN = Identity(
     writable=False,
     epoch=None,
     fences=False,
+    spares=False,
 )

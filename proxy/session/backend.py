@@ -20,6 +20,7 @@ from proxy.session.outstanding import (
     Copying,
     Slot,
 )
+from proxy.session.unwrap import Fields
 from proxy.wire import decode, encode
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def _failed(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
     return out
 
 
-def _question_failed(session: "Session", asked: Asked, fields: repair.Fields) -> bytes | None:
+def _question_failed(session: "Session", asked: Asked, fields: Fields) -> bytes | None:
     """A question with a Sync of its own fails unseen, unless it was ended from outside or has ended
     the client's transaction: then what the server says is the answer to the message that waits."""
     asked.error = fields

@@ -13,7 +13,15 @@ from proxy.catalog.capabilities import pipeline_lasts
 from proxy.session import asking, effects, untouched
 from proxy.session.elsewhere import analysed
 from proxy.session.outstanding import PLAIN, QUERY, Action, Part, Sent, Slot
-from proxy.session.planning import Hold, before_fence, identify, plan, plan_unsettled, unread
+from proxy.session.planning import (
+    Hold,
+    before_fence,
+    identify,
+    plan,
+    plan_unsettled,
+    spelled,
+    unread,
+)
 from proxy.sql.analyse import Analysis
 from proxy.sql.kinds import Group, Kind
 from proxy.sql.splice import Edit, apply
@@ -24,7 +32,9 @@ if TYPE_CHECKING:
     from proxy.session.session import Session
 
 # Plans of which something runs behind the statement.
-_AROUND: Final = frozenset((How.WATCH, How.TRIGGER))
+_AROUND: Final = frozenset((How.WATCH, How.TRIGGER, How.SPARE))
+# And whose answer is put right.
+_REPAIRED: Final = frozenset((How.REWRITE, How.SPARE))
 _BLOCK: Final = ord("T")
 
 
@@ -54,6 +64,8 @@ def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | N
     settled = True
     for statement in statements:
         found = _plan(session, analysis, statement, text, settled=settled)
+        if not isinstance(found, Hold) and len(statements) > 1:
+            found = spelled(session, statement, text, found)
         if isinstance(found, Hold):
             return found.out
         plans.append(found)
@@ -101,6 +113,8 @@ def _send(
     if all(chosen.how is How.PASS for chosen in plans):
         queue.append(PLAIN[QUERY])
         return None
+    if piped:
+        plans = [chosen.unspared() for chosen in plans]
     only = plans[0] if len(plans) == 1 else None
     if piped and only is not None and only.how in _AROUND and not only.refuse:
         return _in_pipeline(session, original, only)
@@ -164,8 +178,8 @@ def _surround(statement: Statement, chosen: Plan, edits: list[Edit], parts: list
         edits.append(Edit(statement.start, statement.start, own.inline() + b"; ", "before"))
         parts.append(Part(Action.SWALLOW, refusal=own.refuses))
     edits.extend(chosen.edits)
-    if chosen.how is How.REWRITE:
-        parts.append(Part(Action.REPAIR, statement.kind.tag))
+    if chosen.how in _REPAIRED:
+        parts.append(Part(Action.REPAIR, statement.tag, wrapped=chosen.wrapped))
     else:
         parts.append(Part())
     for own in around.after(chosen):

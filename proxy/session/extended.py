@@ -22,6 +22,8 @@ from proxy.wire.length import LARGE_LIMIT
 if TYPE_CHECKING:
     from proxy.session.session import Session
 
+# Of these our form is run.
+_SHADOWED: Final = frozenset((How.REWRITE, How.SPARE))
 # What the name of our form of a statement may add to the length of a Bind.
 _NAME_ROOM: Final = 64
 # Texts that are longer are not kept beside their statements.
@@ -134,9 +136,9 @@ def bind_head(session: "Session", buf: bytes, pos: int, length: int) -> Bound | 
         if isinstance(found, Hold):
             return found.out, 0, []
         chosen = found
-        if chosen.how is How.REWRITE and length + _NAME_ROOM > LARGE_LIMIT:
+        if chosen.how in _SHADOWED and length + _NAME_ROOM > LARGE_LIMIT:
             # With our name for its statement the server would no longer take it.
-            chosen = replace(chosen, how=How.WATCH, reason=Reason.TOO_LONG, edits=())
+            chosen = replace(chosen, how=How.WATCH, reason=Reason.TOO_LONG, edits=(), wrapped=None)
             chosen = chosen.refused(certain=True) if session.around.reject else chosen
         if chosen.how is How.ANNOUNCE:
             if session.in_block or session.bound:
@@ -151,7 +153,7 @@ def bind_head(session: "Session", buf: bytes, pos: int, length: int) -> Bound | 
                 chosen = PASS
     session.unsynced = session.bound = True
     made = session.names.portals[portal] = Portal(prepared, chosen)
-    if chosen.how is not How.REWRITE or prepared is None:
+    if chosen.how not in _SHADOWED or prepared is None:
         session.outstanding.queue.append(PLAIN[BIND])
         return out, 0, []
     shadow, behind = _shadow(session, prepared, chosen, out)
@@ -239,8 +241,10 @@ def execute(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] |
         return [*hidden, buf[pos:end]] if hidden else None
     session.count(chosen)
     out = [piece for own in around.before(chosen) for piece in asking.run(session, own)]
-    if chosen.how is How.REWRITE and portal is not None and portal.prepared is not None:
-        queue.append(Slot(EXECUTE, Action.REPAIR, portal.prepared.word, back=portal.back))
+    if chosen.how in _SHADOWED and portal is not None and portal.prepared is not None:
+        word = portal.prepared.word
+        wrapped = chosen.wrapped
+        queue.append(Slot(EXECUTE, Action.REPAIR, word, back=portal.back, wrapped=wrapped))
     else:
         queue.append(_execution(session, copies=copies))
     out.append(buf[pos:end])

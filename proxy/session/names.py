@@ -32,7 +32,7 @@ class Prepared:
     @property
     def word(self) -> bytes:
         """Of the command tag."""
-        return self.analysis.statements[0].kind.tag if self.analysis is not None else b""
+        return self.analysis.statements[0].tag if self.analysis is not None else b""
 
 
 @dataclass(slots=True, eq=False)

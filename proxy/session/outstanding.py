@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from proxy.capture.plan import Plan
+from proxy.capture.plan import Plan, Wrapped
 
 PARSE, BIND, CLOSE, DESCRIBE, EXECUTE = b"PBCDE"
 SYNC, QUERY, FUNCTION, COPY_DONE = b"SQFc"
@@ -39,6 +39,7 @@ class Part:
     word: bytes = b""  # REPAIR: the command tag's word
     hold: bool = False  # CommandComplete waits for what the server says of the commit
     refusal: bool = False  # its error is the answer to the client's statement
+    wrapped: Wrapped | None = None  # the client's statement, which a procedure of ours runs
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +83,9 @@ class Slot:
     last: bool = False  # of the question
     sent: Sent | None = None
     back: Callable[[int], int | None] | None = None  # EXECUTE, BIND of a rewritten text
+    wrapped: Wrapped | None = (
+        None  # EXECUTE: the client's statement, which a procedure of ours runs
+    )
     renamed: tuple[bytes, bytes] | None = None  # our name of a statement, and the client's
     refusal: bool = False  # its error is the answer to the client's message
     copies: bool = False  # COPY FROM whose data the client sends

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.capture import around
 from proxy.capture.around import Own
-from proxy.capture.case import Need, looks_rewritten
-from proxy.capture.choose import MAKERS, choose, may_write
+from proxy.capture.case import Case, Need
+from proxy.capture.choose import choose, may_write
+from proxy.capture.ddl import schema, spelling
 from proxy.capture.plan import PASS, How, Plan, Reason
 from proxy.catalog import identity, relation
 from proxy.catalog.cache import Known
@@ -35,8 +36,6 @@ Describe = Callable[[asking.Done], list[bytes]]
 _LASTING: Final = frozenset((Group.ROW_WRITER, Group.READER))
 # Kinds whose plans depend on what names mean.
 _BY_NAME: Final = _LASTING | {Group.TRUNCATE, Group.COPY_IN, Group.DDL}
-# And of these it cannot be told afterwards what they did.
-_NOT_COMPARED: Final = {Group.TRUNCATE: Reason.TRUNCATE, Group.DDL: Reason.DDL}
 
 
 def plan(
@@ -63,19 +62,54 @@ def plan_unsettled(session: "Session", statement: Statement, text: bytes) -> Pla
         return PASS
     if statement.kind.group not in _BY_NAME:
         return plan(session, statement, text, None)
-    if session.known() is None:
+    known = session.known()
+    if known is None:
         return Hold(identify(session))
     who = session.identity
     if who is None or not who.installed or who.in_recovery:
         return PASS
     if not session.recording:
         return _blind(session, statement, text)
-    reason = _NOT_COMPARED.get(statement.kind.group) if statement.kind not in MAKERS else None
-    how = How.WATCH if reason is None else How.NOTE
-    doubted = looks_rewritten(text)
-    found = Plan(how, statement.fingerprint, reason or Reason.UNSETTLED, doubted=doubted)
+    found = _unsettled(
+        Case(
+            statement,
+            text,
+            known,
+            session.safe_encoding,
+            session.in_block,
+            session.writing_cursors,
+            statement.fingerprint,
+        )
+    )
     _seen(session, found, statement, text)
-    return found.refused(certain=reason is not None) if session.around.reject else found
+    return found.refused(certain=found.how is How.NOTE) if session.around.reject else found
+
+
+def _unsettled(case: Case) -> Plan:
+    """Of TRUNCATE it cannot be told afterwards what it did."""
+    if case.statement.kind.group is Group.DDL:
+        return schema(case).in_message()
+    if case.statement.kind.group is Group.TRUNCATE:
+        return Plan(How.NOTE, case.fingerprint, Reason.TRUNCATE)
+    return case.watch(Reason.UNSETTLED)
+
+
+def spelled(session: "Session", statement: Statement, text: bytes, chosen: Plan) -> Plan | Hold:
+    """One of several, which would hide an error of grammar in a constant: then all of them would be
+    refused by the server."""
+    known = session.known()
+    if chosen.how is not How.SPARE or known is None:
+        return chosen
+    spelt = spelling(statement, text)
+    if spelt in known.spelled:
+        return chosen if known.spelled[spelt] else chosen.unspared()
+
+    def done(asked: Asked) -> None:
+        if not asked.told and not asked.cut:
+            known.spelled[spelt] = asked.error is None
+        session.resume()
+
+    return Hold(asking.describe_text(session, spelt, done, speaks=session.in_block))
 
 
 def warm(session: "Session", statement: Statement, prepared: Prepared) -> list[bytes] | None:
@@ -128,7 +162,7 @@ def _seen(session: "Session", choice: Plan, statement: Statement, text: bytes) -
 def _certain(choice: Plan) -> bool:
     """Whether it is known before it runs that what it writes is not recorded."""
     if choice.how in {How.NOTE, How.ANNOUNCE}:
-        return True
+        return not choice.retracted
     relation_ = choice.relation
     return (
         choice.how is How.WATCH

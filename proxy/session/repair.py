@@ -4,7 +4,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from proxy.capture.plan import Wrapped
 from proxy.session.outstanding import QUERY, Action, Sent, Slot
+from proxy.session.unwrap import Fields, unwrapped
 from proxy.wire import encode
 
 if TYPE_CHECKING:
@@ -33,8 +35,6 @@ _HINT: Final = (
     b" unrecorded: CAPTURE OFF."
 )
 
-Fields = list[tuple[bytes, bytes]]
-
 # What the server says of a prepared statement whose relation has got other columns.
 _CHANGED: Final[Fields] = [
     (b"S", b"ERROR"),
@@ -47,15 +47,21 @@ _CHANGED: Final[Fields] = [
 
 
 def tag(server: bytes, word: bytes) -> bytes:
-    """'INSERT 0 5' or 'SELECT 5', as the client's own statement would have been tagged."""
+    """'INSERT 0 5', 'SELECT 5' or 'CALL', as the client's own statement would have been tagged."""
+    if server == b"CALL":
+        return word
     rows = server.rsplit(b" ", 1)[-1]
     return b"INSERT 0 " + rows if word == b"INSERT" else word + b" " + rows
 
 
 def error(session: "Session", slot: Slot, fields: Fields) -> bytes | None:
     """None: as it came. b"": the client's own text will be sent, and that answer counts."""
-    found = dict(fields)
     part = slot.current()
+    wrapped = (part or slot).wrapped
+    grammar = _unread(slot, dict(fields), wrapped)
+    if wrapped is not None:
+        fields = unwrapped(fields, wrapped)
+    found = dict(fields)
     ours = (part or slot).action is Action.SWALLOW
     if ours and found.get(b"C", b"")[:2] == _REFUSALS:
         return encode.fields(b"E", [(name, value) for name, value in fields if name not in b"WP"])
@@ -67,8 +73,8 @@ def error(session: "Session", slot: Slot, fields: Fields) -> bytes | None:
         return None
     position = int(found[b"P"]) if found.get(b"P", b"").isdigit() else None
     mapped = back(position) if back is not None and position is not None else None
-    # What is wrong with the client's text is said before anything is run.
-    grammar = _unread(slot, found)
+    if wrapped is not None:
+        mapped = position
     ours = ours and mapped is None and not grammar
     changed = not ours and any(_NAMES.search(found.get(name, b"")) for name in (b"M", b"D"))
     log = not changed and _about_log(found, ours=ours)
@@ -113,6 +119,9 @@ def told(fields: Fields) -> bytes:
 
 def notice(slot: Slot, fields: Fields) -> bytes | None:
     """A notice's position, which is one in our text."""
+    wrapped = (slot.current() or slot).wrapped
+    if wrapped is not None:
+        return encode.fields(b"N", unwrapped(fields, wrapped))
     back = slot.sent.back if slot.sent is not None else slot.back
     found = dict(fields)
     if back is None or not found.get(b"P", b"").isdigit():
@@ -157,10 +166,14 @@ def _unavailable(found: dict[bytes, bytes]) -> Fields:
     ]
 
 
-def _unread(slot: Slot, found: dict[bytes, bytes]) -> bool:
+def _unread(slot: Slot, found: dict[bytes, bytes], wrapped: Wrapped | None) -> bool:
     """Whether the whole text is no SQL, so that nothing of it was run: an analysis that failed, or
     the text that a function runs or has for its body, may have the same SQLSTATE."""
-    return slot.part == 0 and found.get(b"F") in _GRAMMAR and b"q" not in found
+    if found.get(b"F") not in _GRAMMAR:
+        return False
+    if wrapped is not None and found.get(b"q") == wrapped.text:
+        return True
+    return slot.part == 0 and b"q" not in found
 
 
 def _ask_again(

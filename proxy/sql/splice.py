@@ -39,7 +39,7 @@ class PositionMap:
         source = self.sources[index]
         if source is None:
             return None
-        return _length(self.original[: source + offset - self.starts[index]], encoding) + 1
+        return length(self.original[: source + offset - self.starts[index]], encoding) + 1
 
 
 def apply(text: bytes, edits: Sequence[Edit]) -> tuple[bytes, PositionMap]:
@@ -66,7 +66,7 @@ def apply(text: bytes, edits: Sequence[Edit]) -> tuple[bytes, PositionMap]:
     return edited, PositionMap(text, edited, tuple(starts), tuple(sources))
 
 
-def _length(data: bytes, encoding: str) -> int:
+def length(data: bytes, encoding: str = "utf8") -> int:
     """In characters; bytes that make none count as the server counts them, one each at most."""
     if data.isascii():
         return len(data)

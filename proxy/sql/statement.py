@@ -78,6 +78,14 @@ class Statement:
         """Whether it certainly or possibly writes rows, as far as the text tells."""
         return self.kind.group is not Group.READER or bool(self.calls) or self.ctes_write
 
+    @property
+    def tag(self) -> bytes:
+        """As the server answers; of what it makes of CREATE nothing is told."""
+        if self.kind not in {Kind.ALTER, Kind.DROP}:
+            return self.kind.tag
+        words = 3 if self.words[1:2] == (b"foreign",) else 2
+        return b" ".join(self.words[:words]).upper()
+
     def slice(self, text: bytes) -> bytes:
         return text[self.start : self.end]
 

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.capture.case import Need
 from proxy.capture.choose import choose, may_write
-from proxy.capture.plan import How, Plan, Reason
+from proxy.capture.plan import PASS, How, Plan, Reason
 from proxy.catalog.cache import Known
 from proxy.catalog.relation import Relation
 from proxy.sql.analyse import analyse
@@ -30,9 +30,9 @@ RETURNING = "update t set v = 'x' returning id"
 
 def plan(
     text: str, relation: Relation | None = PLAIN, *, version: int = 180000, safe: bool = True,
-    in_block: bool = False, calls: dict[str, bool] | None = None,
+    in_block: bool = False, spares: bool = True, calls: dict[str, bool] | None = None,
 ) -> Plan | Need:  # fmt: skip
-    known = Known(version, safe_settings=True, epoch=7)
+    known = Known(version, safe_settings=True, epoch=7, spares=spares)
     known.relations = dict.fromkeys([(None, "t"), (None, "u"), ("public", "t")], relation)
     known.columns = {1: COLUMNS}
     known.calls = {"now": False, "writes": True, **(calls or {})}
@@ -175,10 +175,33 @@ OTHERS = [
     ("truncate t", How.NOTE, Reason.TRUNCATE),
     ("create table x(a int)", How.WATCH, Reason.DDL),
     ("create index on x(a)", How.WATCH, Reason.DDL),
-    ("create view x as select 1", How.NOTE, Reason.DDL),
+    ("create view x as select 1", How.WATCH, Reason.DDL),
+    ("create role x", How.WATCH, Reason.DDL),
+    ("refresh materialized view x", How.NOTE, Reason.DDL),
+    ("grant usage on schema hotrollback to x", How.NOTE, Reason.DDL),
     ("create temp table x(a int)", How.PASS, None),
     ("create index concurrently on t(v)", How.ANNOUNCE, Reason.DDL),
-    ("alter table t add a int", How.NOTE, Reason.DDL),
+    ("create database x", How.ANNOUNCE, Reason.DDL),
+    ("alter table t add a int", How.WATCH, Reason.DDL),
+    ("drop table t", How.SPARE, Reason.DDL),
+    ("drop schema x", How.SPARE, Reason.DDL),
+    ("drop sequence x", How.SPARE, Reason.DDL),
+    ("drop type x", How.SPARE, Reason.DDL),
+    ("drop owned by x", How.WATCH, Reason.DDL),
+    ("drop extension x", How.SPARE, Reason.DDL),
+    ("drop view x", How.WATCH, Reason.DDL),
+    ("drop view x cascade", How.SPARE, Reason.DDL),
+    ("drop function x", How.SPARE, Reason.DDL),
+    ("drop index x", How.WATCH, Reason.DDL),
+    ("drop index concurrently x", How.ANNOUNCE, Reason.DDL),
+    ("drop role x", How.WATCH, Reason.DDL),
+    ("alter table t drop v", How.SPARE, Reason.DDL),
+    ("alter table t alter v type int", How.SPARE, Reason.DDL),
+    ("alter foreign table x drop v", How.SPARE, Reason.DDL),
+    ("alter table x detach partition y concurrently", How.ANNOUNCE, Reason.DDL),
+    ("alter type x add value 'y'", How.WATCH, Reason.DDL),
+    ("alter type x drop attribute y", How.SPARE, Reason.DDL),
+    ("alter table t alter v type text using current_query()", How.WATCH, Reason.DDL),
     ("vacuum t", How.PASS, None),
     ("call commits()", How.ANNOUNCE, Reason.PROCEDURE),
     ("call stays()", How.WATCH, Reason.PROCEDURE),
@@ -192,6 +215,22 @@ OTHERS = [
     ("set search_path = x", How.PASS, None),
     ("begin", How.PASS, None),
 ]  # fmt: skip
+
+
+def test_what_is_destroyed_is_spared_where_that_can_be_done():
+    text = "drop table t"
+    assert plan(text).edits[0].text == b"CALL hotrollback.run_ddl_v1(E'drop table t')"
+    assert plan(text, spares=False).how is How.WATCH  # no event triggers of ours, or others
+    assert plan(text, safe=False).how is How.WATCH  # bytes that may look like quotes
+    assert plan(text, replace(PLAIN, temporary=True)) == PASS
+
+
+def test_texts_travel_in_constants():
+    (edit,) = plan(r"alter table t alter v type text using 'a''b' || E'\\'").edits
+    assert edit.text.decode() == (
+        r"CALL hotrollback.run_ddl_v1(E'alter table t alter v type text using ''a''''b''"
+        r" || E''\\\\''')"
+    )
 
 
 @pytest.mark.parametrize(("text", "how", "reason"), OTHERS, ids=[text for text, *_ in OTHERS])

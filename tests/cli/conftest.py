@@ -43,5 +43,5 @@ def shop(shop_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
                 connection.execute("UPDATE products SET price = 0 WHERE id IN (3, 4)")
             proxy.psql("DELETE FROM products WHERE id = 20", tag="deploy-42")
             proxy.psql("UPDATE products SET note = NULL WHERE id = 1", tag="deploy-42")
-            proxy.psql("COMMENT ON TABLE products IS 'gap'", user="postgres", tag="deploy-42")
+            proxy.psql("COMMENT ON ROLE app IS 'gap'", user="postgres", tag="deploy-42")
             yield proxy

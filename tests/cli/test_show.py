@@ -135,7 +135,7 @@ def test_tags(shop: Proxy) -> None:
 def test_gaps(shop: Proxy) -> None:
     (found,) = shown(shop, "gaps", "--tag", "deploy-42")
     assert found["reason"] == "ddl"
-    assert found["statement"].startswith("COMMENT ON TABLE products")
+    assert found["statement"].startswith("COMMENT ON ROLE app")
     assert {"xid", "at", "session", "tag", "role", "relation"} < set(found)
     assert shown(shop, "gaps", "--table", '"My Orders"', "--application", "till") == []
 

@@ -121,7 +121,7 @@ def test_conflicts_end_with_3_and_change_nothing(shop: Proxy) -> None:
 
 
 def test_gaps_end_with_4_and_change_nothing(shop: Proxy) -> None:
-    shop.psql("COMMENT ON TABLE products IS 'x'", user="postgres", tag="deploy-42")
+    shop.psql("COMMENT ON ROLE app IS 'gap'", user="postgres", tag="deploy-42")
     before = shop.database.psql(PRICES)
     status, report = undo(shop, "--tag", "deploy-42", "--yes")
     assert (status, report["outcome"], report["gaps"][0]["reason"]) == (4, "gaps", "ddl")

@@ -76,12 +76,13 @@ def test_a_table_that_was_made(proxy, how, prepare):
         assert database.dump() == after
 
 
-def test_what_else_is_made_is_a_gap(proxy):
+def test_what_else_is_made_is_taken_back(proxy):
     database = proxy.database
     database.psql(
         SCHEMA + "CREATE TABLE p (a int) PARTITION BY LIST (a); CREATE TABLE u ();"
         " ALTER TABLE p OWNER TO app; ALTER TABLE u OWNER TO app"
     )
+    before = database.dump()
     for number, text in enumerate(
         (
             "CREATE TABLE made (a int) PARTITION BY LIST (a)",
@@ -91,10 +92,10 @@ def test_what_else_is_made_is_a_gap(proxy):
             "CREATE INDEX ON p (a)",
         )
     ):
-        proxy.psql(text, tag=f"gap{number}")
-        assert database.psql(f"SELECT reason FROM hotrollback.gap WHERE tag = 'gap{number}'") == [
-            ("ddl",)
-        ]
+        proxy.psql(text, tag=f"made{number}")
+        assert database.dump() != before
+        proxy.cli("undo", "--database", database.name, "--tag", f"made{number}", "--yes")
+        assert database.dump() == before
     proxy.psql("CREATE TEMPORARY TABLE mine AS TABLE t; CREATE INDEX ON mine (id)", tag="temporary")
     assert database.psql("SELECT reason FROM hotrollback.gap WHERE tag = 'temporary'") == []
 
@@ -102,7 +103,7 @@ def test_what_else_is_made_is_a_gap(proxy):
 SEEN = """
 CREATE TABLE seen (q text);
 CREATE FUNCTION audit() RETURNS event_trigger LANGUAGE plpgsql AS
-  $$ BEGIN INSERT INTO seen VALUES (current_query()); END $$;
+  $$ BEGIN INSERT INTO public.seen VALUES (current_query()); END $$;
 CREATE EVENT TRIGGER audit ON ddl_command_end EXECUTE FUNCTION audit();
 """
 
@@ -112,4 +113,9 @@ def test_event_triggers_see_the_clients_text(proxy):
     proxy.database.psql(SCHEMA + SEEN + "GRANT ALL ON seen TO app; DELETE FROM seen")
     proxy.psql(text, tag="made")
     assert proxy.database.psql("SELECT DISTINCT q FROM seen") == [(text,)]
+    proxy.database.psql("DELETE FROM seen")
+    text = "DROP TABLE made"
+    proxy.psql(text, tag="dropped")
+    assert proxy.database.psql("SELECT DISTINCT q FROM seen") == [(text,)]
+    assert proxy.database.psql("SELECT reason FROM hotrollback.gap") == [("lost",)]
     proxy.database.psql("DROP EVENT TRIGGER audit")

@@ -1,0 +1,209 @@
+"""DDL through the proxy: recorded, what it destroys kept, and taken back; and what cannot be, said."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from fix_session import Inside, inside
+from fix_undo import BAD, Ground
+from test_schema import CASES, NO_CHANGE, ONE_WAY, SETUP, columns_sorted, content
+
+from undo.engine import redo
+from undo.errors import UnknownTag
+from undo.model import Outcome
+
+
+@pytest.fixture
+def through(ground: Ground) -> Iterator[Inside]:
+    with inside(ground.database) as proxy:
+        yield proxy
+
+
+async def run(proxy: Inside, statements: str, user: str = "postgres", **how: bool) -> None:
+    """One by one, each a transaction of its own."""
+
+    def send() -> None:
+        with proxy.connect(user, BAD) as client:
+            for part in re.split(r";\s*(?=[A-Z]{4})", statements):
+                client.execute(part.encode(), **how)
+
+    await asyncio.to_thread(send)
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_each_kind(ground: Ground, through: Inside, name: str) -> None:
+    await ground.given(SETUP)
+    before = await content(ground)
+    # What a client prepares goes by the extended protocol.
+    await run(through, CASES[name], prepare=ground.database.server.version == 18)
+    after = await content(ground)
+    assert through.gaps() == []
+    if name in NO_CHANGE:
+        assert after == before
+        with pytest.raises(UnknownTag):
+            await ground.undo()
+        return
+    report = await ground.undo()
+    assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
+    assert columns_sorted(await content(ground)) == columns_sorted(before)
+    if name in ONE_WAY:
+        return
+    again = await redo(ground.db, None, by="test")
+    assert again.outcome is Outcome.DONE, (again.message, again.conflicts, again.gaps)
+    if name != "create child":  # whose inherited columns are its own, too, afterwards
+        assert columns_sorted(await content(ground)) == columns_sorted(after)
+
+
+OWN = """
+CREATE SCHEMA own AUTHORIZATION app; SET ROLE app;
+CREATE TABLE own.t (id serial PRIMARY KEY, v text, n int UNIQUE);
+INSERT INTO own.t (v, n) SELECT 'v' || g, g FROM generate_series(1, 3) g;
+CREATE TABLE own.child (id int REFERENCES own.t, v text DEFAULT 'd'); INSERT INTO own.child VALUES (1);
+CREATE VIEW own.seen AS SELECT v FROM own.t; CREATE TABLE own.made (a int);
+RESET ROLE; CREATE TABLE theirs (a int, b int); INSERT INTO theirs VALUES (1, 2);
+"""
+# Name -> the messages of one session.
+MESSAGES = {
+    "table": ["DROP TABLE own.t CASCADE"],
+    "tables": ["DROP TABLE own.made, own.child, own.t CASCADE"],
+    "schema": ["DROP SCHEMA own CASCADE"],
+    "column": ["ALTER TABLE own.t DROP COLUMN v CASCADE, ADD COLUMN w int DEFAULT 1"],
+    "retyped": ["ALTER TABLE own.t ALTER n TYPE text USING 'it''s \\' || n"],
+    "sequence": ["ALTER TABLE own.t ALTER id DROP DEFAULT; DROP SEQUENCE own.t_id_seq"],
+    "block": [
+        "BEGIN", "UPDATE own.t SET v = 'w'", "ALTER TABLE own.t DROP COLUMN v CASCADE", "SAVEPOINT s",
+        "DROP TABLE own.child", "ROLLBACK TO s", "INSERT INTO own.t (n) VALUES (9)", "DROP TABLE own.t CASCADE", "COMMIT",
+    ],
+    "message": [
+        "UPDATE own.t SET v = 'w'; ALTER TABLE own.t DROP COLUMN v CASCADE; INSERT INTO own.t (n) VALUES (9);"
+        " DROP TABLE own.child; CREATE TABLE own.other (a int); INSERT INTO own.other VALUES (1)",
+    ],
+    "temporary, too": ["CREATE TEMP TABLE mine (a int); CREATE TEMP VIEW v AS SELECT * FROM own.t",
+                       "DROP TABLE mine, own.t CASCADE", "CREATE TEMP TABLE mine (a int); CREATE TEMP VIEW v AS SELECT 1"],
+    "made under it": ["CREATE TABLE own.more (a int)", "INSERT INTO own.more VALUES (1)", "ALTER TABLE own.more DROP COLUMN a", "DROP TABLE own.more"],
+    "rows before": ["DELETE FROM own.child", "UPDATE own.t SET n = n + 10", "DROP TABLE own.t CASCADE"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+async def test_as_whoever_owns_it(ground: Ground, through: Inside, name: str) -> None:
+    await ground.given(OWN)
+    before = await content(ground)
+
+    def send() -> None:
+        with through.connect("app", BAD) as client:
+            for message in MESSAGES[name]:
+                client.execute(message.encode())
+
+    await asyncio.to_thread(send)
+    after = await content(ground)
+    assert through.gaps() == []
+    report = await ground.undo()
+    assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
+    assert columns_sorted(await content(ground)) == columns_sorted(before)
+    again = await redo(ground.db, None, by="test")
+    assert again.outcome is Outcome.DONE, (again.message, again.conflicts, again.gaps)
+    assert columns_sorted(await content(ground)) == columns_sorted(after)
+
+
+SAID = {
+    "a role": ("CREATE ROLE somebody_new; DROP ROLE somebody_new", {("ddl", None)}),
+    "an event trigger": ("ALTER EVENT TRIGGER hotrollback_ddl ENABLE ALWAYS", {("ddl", None)}),
+    "a value": ("ALTER TYPE mood ADD VALUE 'mad'", {("lost", None)}),
+    "an operator": ("CREATE OPERATOR === (FUNCTION = int4eq, LEFTARG = int, RIGHTARG = int); DROP OPERATOR === (int, int)", {("lost", None)}),
+    "by code": ("DO 'BEGIN DROP TABLE loose; END'", {("lost", None)}),
+    "all of a role": ("ALTER TABLE loose OWNER TO app; DROP OWNED BY app", {("lost", None)}),
+    "values of many": ("ALTER TABLE t DROP COLUMN n CASCADE", {("lost", "t")}),
+    "rows of a view": ("REFRESH MATERIALIZED VIEW m", {("ddl", None)}),
+    "an index that is not made": ("CREATE UNIQUE INDEX CONCURRENTLY j ON loose (k)", {("ddl", "loose")}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAID)
+async def test_what_cannot_be_given_back_is_said(
+    ground: Ground, through: Inside, name: str
+) -> None:
+    await ground.given(SETUP + "INSERT INTO loose SELECT 3 FROM generate_series(1, 2)")
+    text, said = SAID[name]
+    if "many" in name:
+        await ground.db.execute("UPDATE hotrollback.meta SET keep_limit = 1")
+    try:
+        await run(through, text)
+    except psycopg.errors.UniqueViolation:
+        assert "not made" in name
+    assert {
+        (reason, (relation or "").strip("0123456789") or None)
+        for reason, relation in through.gaps()
+    } == said
+
+
+ALONE = (
+    "CREATE INDEX CONCURRENTLY j ON t (v)",
+    "DROP INDEX CONCURRENTLY i",
+    "ALTER TABLE part DETACH PARTITION part1 CONCURRENTLY",
+)
+
+
+@pytest.mark.parametrize("text", ALONE)
+@pytest.mark.parametrize("how", [{}, {"prepare": True}], ids=["simple", "extended"])
+async def test_what_stands_alone_is_no_gap_once_it_is_recorded(
+    ground: Ground, through: Inside, text: str, how: dict[str, bool]
+) -> None:
+    await ground.given(SETUP)
+    before = await content(ground)
+    await run(through, text, **how)
+    assert through.gaps() == []
+    assert await content(ground) != before
+    assert (await ground.undo()).outcome is Outcome.DONE
+    assert columns_sorted(await content(ground)) == columns_sorted(before)
+
+
+async def test_what_failed_alone_stays_a_gap_whatever_follows(
+    ground: Ground, through: Inside
+) -> None:
+    await ground.given(SETUP + "INSERT INTO loose SELECT 3 FROM generate_series(1, 2)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await run(through, "CREATE UNIQUE INDEX CONCURRENTLY j ON loose (k)")
+
+    def send() -> None:
+        with through.connect("postgres", BAD) as client:
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                client.execute("CREATE UNIQUE INDEX CONCURRENTLY jj ON loose (k)")
+            client.execute("CREATE INDEX ON t (v)")
+            client.execute("ALTER TABLE t DROP COLUMN v CASCADE")
+
+    await asyncio.to_thread(send)
+    assert through.gaps() == [("ddl", "loose")] * 2
+
+
+REFUSED = {
+    "an operator": "CREATE OPERATOR === (FUNCTION = int4eq, LEFTARG = int, RIGHTARG = int); DROP OPERATOR === (int, int)",
+    "values of many": "ALTER TABLE t DROP COLUMN n CASCADE",
+    "types of many": "ALTER TABLE t ALTER n TYPE bigint",
+    "a role": "CREATE ROLE somebody_new",
+    "a value": "ALTER TYPE mood ADD VALUE 'mad'",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("how", [{}, {"prepare": True}], ids=["simple", "extended"])
+async def test_gaps_can_be_refused(
+    ground: Ground, through: Inside, name: str, how: dict[str, bool]
+) -> None:
+    await ground.given(SETUP)
+    await ground.db.execute("UPDATE hotrollback.meta SET keep_limit = 1")
+    *first, last = REFUSED[name].split("; ")
+    for text in first:
+        await run(through, text)
+    through.options["reject"] = True
+    before = await content(ground)
+    with pytest.raises(psycopg.Error) as refused:
+        await run(through, last, **how)
+    assert refused.value.sqlstate == "RB002"
+    assert await content(ground) == before
+    assert through.gaps() == []
+    await run(through, "DROP TABLE loose; DROP INDEX CONCURRENTLY i", **how)
+    assert through.gaps() == []
+    assert (await ground.undo()).outcome is Outcome.DONE
