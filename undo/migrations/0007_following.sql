@@ -77,18 +77,22 @@ CREATE FUNCTION hotrollback.written_v1(OUT relations oid[], OUT objects jsonb)
     AS $$
 DECLARE
     top constant bigint := pg_current_xact_id()::text::bigint;
+    low constant bigint := top & 4294967295; -- what is older is not asked
 BEGIN
-    relations := ARRAY(SELECT c.oid FROM pg_class c WHERE hotrollback.ours_v1(c.xmin, top)
+    relations := ARRAY(SELECT c.oid FROM pg_class c
+                        WHERE c.xmin::text::bigint >= low AND hotrollback.ours_v1(c.xmin, top)
                        UNION
-                       SELECT a.attrelid FROM pg_attribute a WHERE hotrollback.ours_v1(a.xmin, top));
+                       SELECT a.attrelid FROM pg_attribute a
+                        WHERE a.xmin::text::bigint >= low AND hotrollback.ours_v1(a.xmin, top));
     SELECT coalesce(jsonb_agg(jsonb_build_array(x.class::bigint, x.oid::bigint)), '[]') INTO objects
       FROM (SELECT 'pg_proc'::regclass::oid AS class, p.oid FROM pg_proc p
-             WHERE hotrollback.ours_v1(p.xmin, top)
+             WHERE p.xmin::text::bigint >= low AND hotrollback.ours_v1(p.xmin, top)
              UNION ALL
-            SELECT 'pg_type'::regclass, t.oid FROM pg_type t WHERE hotrollback.ours_v1(t.xmin, top)
+            SELECT 'pg_type'::regclass, t.oid FROM pg_type t
+             WHERE t.xmin::text::bigint >= low AND hotrollback.ours_v1(t.xmin, top)
              UNION ALL
             SELECT 'pg_namespace'::regclass, n.oid FROM pg_namespace n
-             WHERE hotrollback.ours_v1(n.xmin, top)) x;
+             WHERE n.xmin::text::bigint >= low AND hotrollback.ours_v1(n.xmin, top)) x;
 END $$;
 
 -- The relation that a component belongs to, if it is one's: with it all of its components are looked at.

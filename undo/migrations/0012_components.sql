@@ -61,8 +61,11 @@ $$;
 
 CREATE FUNCTION hotrollback.relation_images_v1(relations oid[])
     RETURNS TABLE (classid oid, objid oid, objsubid integer, relid oid, image jsonb)
-    LANGUAGE sql STABLE SET search_path = pg_catalog SET quote_all_identifiers = off
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog SET quote_all_identifiers = off
     AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT 'pg_class'::regclass::oid, c.oid, 0, c.oid, jsonb_strip_nulls(jsonb_build_object(
                'kind', CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view'
                                       WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence'
@@ -107,8 +110,8 @@ CREATE FUNCTION hotrollback.relation_images_v1(relations oid[])
                'server_options', (SELECT to_jsonb(f.ftoptions) FROM pg_foreign_table f
                                    WHERE f.ftrelid = c.oid)))
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.oid = ANY (relations)
-$$;
+     WHERE c.oid = ANY (relations);
+END $$;
 
 -- Without what the server notes there for itself (15.18 does).
 CREATE FUNCTION hotrollback.attribute_options_v1(options text[]) RETURNS text[]
@@ -118,8 +121,11 @@ CREATE FUNCTION hotrollback.attribute_options_v1(options text[]) RETURNS text[]
 -- Columns; of a view only what can be said of its columns apart.
 CREATE FUNCTION hotrollback.column_images_v1(relations oid[])
     RETURNS TABLE (classid oid, objid oid, objsubid integer, relid oid, image jsonb)
-    LANGUAGE sql STABLE SET search_path = pg_catalog SET quote_all_identifiers = off
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog SET quote_all_identifiers = off
     AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT 'pg_class'::regclass::oid, a.attrelid, a.attnum::integer, a.attrelid,
            jsonb_strip_nulls(jsonb_build_object(
                'kind', CASE WHEN c.relkind = 'c' THEN 'attribute' WHEN c.relkind IN ('v', 'm') THEN 'view column'
@@ -162,14 +168,17 @@ CREATE FUNCTION hotrollback.column_images_v1(relations oid[])
             OR (c.relkind IN ('v', 'm')
                 AND (a.attacl IS NOT NULL OR d.oid IS NOT NULL OR hotrollback.attribute_options_v1(a.attoptions) IS NOT NULL
                      OR coalesce(a.attstattarget, -1) <> -1
-                     OR col_description(a.attrelid, a.attnum) IS NOT NULL)))
-$$;
+                     OR col_description(a.attrelid, a.attnum) IS NOT NULL)));
+END $$;
 
 -- What is attached to relations. Not what comes of an inheritance parent's, and with it.
 CREATE FUNCTION hotrollback.attached_images_v1(relations oid[])
     RETURNS TABLE (classid oid, objid oid, objsubid integer, relid oid, image jsonb)
-    LANGUAGE sql STABLE SET search_path = pg_catalog SET quote_all_identifiers = off
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog SET quote_all_identifiers = off
     AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT 'pg_constraint'::regclass::oid, k.oid, 0, k.conrelid, jsonb_strip_nulls(jsonb_build_object(
                'kind', 'constraint', 'name', k.conname, 'type', k.contype,
                'definition', pg_get_constraintdef(k.oid),
@@ -226,14 +235,17 @@ CREATE FUNCTION hotrollback.attached_images_v1(relations oid[])
                'target', nullif(s.stxstattarget, -1),
                'comment', obj_description(s.oid, 'pg_statistic_ext')))
       FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
-     WHERE s.stxrelid = ANY (relations)
-$$;
+     WHERE s.stxrelid = ANY (relations);
+END $$;
 
 -- What is no part of a relation.
 CREATE FUNCTION hotrollback.other_images_v1(class oid, objects oid[])
     RETURNS TABLE (classid oid, objid oid, objsubid integer, relid oid, image jsonb)
-    LANGUAGE sql STABLE SET search_path = pg_catalog SET quote_all_identifiers = off
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog SET quote_all_identifiers = off
     AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT 'pg_namespace'::regclass::oid, n.oid, 0, 0::oid, jsonb_strip_nulls(jsonb_build_object(
                'kind', 'schema', 'name', n.nspname, 'owner', pg_get_userbyid(n.nspowner),
                'acl', hotrollback.acl_v1(coalesce(n.nspacl, acldefault('n', n.nspowner))),
@@ -298,8 +310,8 @@ CREATE FUNCTION hotrollback.other_images_v1(class oid, objects oid[])
                'comment', obj_description(e.oid, 'pg_extension')))
       FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
      WHERE coalesce(class, 'pg_extension'::regclass) = 'pg_extension'::regclass
-       AND (objects IS NULL OR e.oid = ANY (objects)) AND e.extname <> 'plpgsql'
-$$;
+       AND (objects IS NULL OR e.oid = ANY (objects)) AND e.extname <> 'plpgsql';
+END $$;
 
 -- All components of relations, or of the database.
 CREATE FUNCTION hotrollback.images_v1(relations oid[])
