@@ -182,7 +182,7 @@ BEGIN
     INSERT INTO hotrollback.gap (fingerprint, relid, reason, statement)
     SELECT nullif(current_setting('hotrollback.statement', true), '')::bigint, (l ->> 0)::oid, 'lost',
            format('%s: %s', tag, l ->> 1)
-               || coalesce(format(' (%s)', nullif(current_setting('hotrollback.unspared', true), '')), '')
+               || coalesce(' (' || nullif(current_setting('hotrollback.unspared', true), '') || ')', '')
       FROM jsonb_array_elements(changed.lost) l;
     PERFORM set_config('hotrollback.lost', jsonb_build_object(
         'tag', tag, 'lost', changed.lost, 'dropped', dropped,
