@@ -19,8 +19,7 @@ from undo.stages.part import Part
 from undo.stages.select import Chosen
 
 _COMMANDS: Final = """
-SELECT c.xid, (c.lsn - '0/0')::pg_catalog.int8 AS lsn, c.relid::pg_catalog.int8 AS relid,
-       c.role::pg_catalog.int8 AS role, c.after OPERATOR(pg_catalog.->>) 'command' AS tag,
+SELECT c.xid, c.lsn::pg_catalog.text AS lsn, c.after OPERATOR(pg_catalog.->>) 'command' AS tag,
        c.before::pg_catalog.text AS before, c.after::pg_catalog.text AS after
   FROM {command} c
  WHERE {where} AND {live}
@@ -42,8 +41,6 @@ async def commands_of(db: Database, chosen: Chosen) -> tuple[Command, ...]:
         Command(
             row["xid"],
             row["lsn"],
-            row["relid"],
-            row["role"],
             row["tag"],
             read(row["before"]),
             read(row["after"]),
@@ -111,7 +108,7 @@ async def take_back(
     """From the newest on, until something stands in the way. `undo_id`: the undo that all is
     recorded for."""
     done = Done()
-    bounds = [f"{command.lsn >> 32:X}/{command.lsn & 0xFFFFFFFF:X}" for command in commands[::-1]]
+    bounds = [command.lsn for command in commands[::-1]]
     first = len(chosen.args) + 1
     query = _BETWEEN.format(
         bounds=f"${first}", change=CHANGE, ops=ALL, where=chosen.where, live=_live(chosen)

@@ -6,7 +6,7 @@ from typing import Final
 
 from undo.image import quote_ident
 from undo.schema.component import Component, Image
-from undo.schema.words import Statements, comment, qualified
+from undo.schema.words import Statements, comment, definition, qualified
 
 _ENABLED: Final = {"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 _COMMANDS: Final = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
@@ -85,7 +85,7 @@ def create_trigger(one: Component) -> Statements:
 
 
 def create_rule(one: Component) -> Statements:
-    return [one.image["definition"].rstrip().rstrip(";"), *_rest(one)]
+    return [definition(one.image), *_rest(one)]
 
 
 def _rest(one: Component) -> Statements:

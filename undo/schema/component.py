@@ -101,9 +101,7 @@ class Command:
     """One DDL statement of the log."""
 
     xid: int
-    lsn: int
-    relid: int
-    role: int
+    lsn: str  # as the server prints it
     tag: str  # its command tag
     before: Mapping[Id, Component]
     after: Mapping[Id, Component]

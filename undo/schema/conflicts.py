@@ -19,7 +19,7 @@ from undo.stages.select import SESSION_OF, Chosen
 _ALTERED: Final = f"""
 SELECT c.xid, c.at, c.tag, {SESSION_OF} AS session
   FROM {COMMAND} c
- WHERE c.lsn > {{lsn}} AND NOT {DEAD} AND COALESCE(({{where}}), false) IS FALSE
+ WHERE c.lsn > {{lsn}}::pg_catalog.pg_lsn AND NOT {DEAD} AND COALESCE(({{where}}), false) IS FALSE
    AND EXISTS (SELECT FROM pg_catalog.json_array_elements(
                                c.before OPERATOR(pg_catalog.->) 'components') e
                 WHERE (e.value OPERATOR(pg_catalog.->) 'id')::pg_catalog.jsonb
@@ -32,7 +32,7 @@ SELECT pg_catalog.count(*) AS rows, pg_catalog.max(c.xid) AS xid, pg_catalog.max
        (pg_catalog.array_agg(c.tag ORDER BY c.lsn DESC))[1] AS tag,
        (pg_catalog.array_agg({SESSION_OF} ORDER BY c.lsn DESC))[1] AS session
   FROM {CHANGE} c
- WHERE c.lsn > {{lsn}} AND c.op IN {ROWS} AND NOT {DEAD}
+ WHERE c.lsn > {{lsn}}::pg_catalog.pg_lsn AND c.op IN {ROWS} AND NOT {DEAD}
    AND COALESCE(({{where}}), false) IS FALSE
    AND c.relid IN (SELECT {{relid}}::pg_catalog.oid
                     UNION
@@ -65,14 +65,12 @@ async def conflicts_of(db: Database, chosen: Chosen, command: Command) -> tuple[
     return tuple(found)
 
 
-def _lsn(command: Command) -> str:
-    return f"'{command.lsn >> 32:X}/{command.lsn & 0xFFFFFFFF:X}'::pg_catalog.pg_lsn"
-
-
 async def _altered(
     db: Database, chosen: Chosen, command: Command, delta: Delta, text: str
 ) -> Conflict:
-    query = _ALTERED.format(lsn=_lsn(command), where=chosen.where, id=f"${len(chosen.args) + 1}")
+    query = _ALTERED.format(
+        lsn=quote_literal(command.lsn), where=chosen.where, id=f"${len(chosen.args) + 1}"
+    )
     place = json.dumps([*delta.any.id, delta.any.relid])
     by = await db.fetchrow(query, *chosen.args, place)
     return _conflict(delta, Kind.SCHEMA if by is None else Kind.LATER_CHANGE, text, by)
@@ -90,7 +88,9 @@ async def _written(
         name = quote_literal(one.image["name"])
         which = _GIVEN.format(name=name, relid=place[0])
         what = f"{one.label} was given values since"
-    query = _WRITTEN.format(lsn=_lsn(command), where=chosen.where, relid=place[0], which=which)
+    query = _WRITTEN.format(
+        lsn=quote_literal(command.lsn), where=chosen.where, relid=place[0], which=which
+    )
     by = await db.fetchrow(query, *chosen.args)
     if not by["rows"]:
         return []

@@ -8,6 +8,7 @@ from undo.schema.component import Component, Image
 from undo.schema.words import (
     Statements,
     comment,
+    definition,
     options,
     owner,
     privileges,
@@ -116,15 +117,13 @@ def _parents(one: Component, then: Image) -> Statements:
 
 def create_view(one: Component) -> Statements:
     image = one.image
-    definition = image["definition"].rstrip().rstrip(";")
-    made_ = f"CREATE VIEW {target(one)}{with_options(image.get('options'))} AS {definition}"
+    made_ = f"CREATE VIEW {target(one)}{with_options(image.get('options'))} AS {definition(image)}"
     return [made_, *common(made(one), image)]
 
 
 def replace_view(one: Component, then: Image) -> Statements:
-    definition = then["definition"].rstrip().rstrip(";")
     given = with_options(then.get("options"))
-    return [f"CREATE OR REPLACE VIEW {target(one)}{given} AS {definition}"]
+    return [f"CREATE OR REPLACE VIEW {target(one)}{given} AS {definition(then)}"]
 
 
 def alter_view(one: Component, then: Image) -> Statements:
@@ -135,12 +134,11 @@ def alter_view(one: Component, then: Image) -> Statements:
 
 def create_materialized(one: Component) -> Statements:
     image = one.image
-    definition = image["definition"].rstrip().rstrip(";")
     method = f" USING {quote_ident(image['method'])}" if "method" in image else ""
     space = f" TABLESPACE {quote_ident(image['tablespace'])}" if "tablespace" in image else ""
     made_ = (
         f"CREATE MATERIALIZED VIEW {target(one)}{method}{with_options(image.get('options'))}{space}"
-        f" AS {definition} WITH NO DATA"
+        f" AS {definition(image)} WITH NO DATA"
     )
     # It is filled in its owner's name.
     filled = [f"REFRESH MATERIALIZED VIEW {target(one)}"] if image["populated"] else []

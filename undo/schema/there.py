@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from undo.database import Database
 from undo.schema.component import Command, Component, Id
+from undo.schema.words import qualified
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,8 @@ async def there(db: Database, command: Command) -> There:
     told = (*command.before.values(), *command.after.values())
     names = {one.relid: one.on for one in told if one.relid}
     for one in told:
-        if one.id.objid == one.relid and one.id.objsubid == 0:
-            names[one.relid] = _regclass(one)
+        if one.whole:
+            names[one.relid] = qualified(one.image)
     rows = await db.fetch(_RELATIONS, list(names), list(names.values()))
     relids = {row["relid"]: (row["oid"], row["name"]) for row in rows}
     logged = {oid: relid for relid, (oid, _) in relids.items()}
@@ -126,8 +127,3 @@ def _component(
     relid = logged.get(oid, oid)
     on = relids[relid][1] if relid in relids else ""
     return Component(Id(classid, objid, objsubid), relid, on, json.loads(image))
-
-
-def _regclass(one: Component) -> str:
-    schema, name = (one.image[f].replace('"', '""') for f in ("schema", "name"))
-    return f'"{schema}"."{name}"'

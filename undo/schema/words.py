@@ -45,6 +45,11 @@ def target(one: Component) -> str:
     return qualified(image) if "schema" in image else quote_ident(image["name"])
 
 
+def definition(image: Image) -> str:
+    """As it can stand in a statement: a view's and a rule's are printed with a semicolon."""
+    return str(image["definition"]).rstrip().rstrip(";")
+
+
 def owner(one: Component, then: Image) -> Statements:
     if one.image.get("owner") == then.get("owner"):
         return []
