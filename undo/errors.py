@@ -170,6 +170,11 @@ class NotReversible(UndoError):
     """the schema cannot be what it was: {}. Nothing was changed"""
 
 
+class NoRole(UndoError):
+    """{} comes back with rights of {}, and there is no such role any more: CREATE ROLE, and try
+    again. Nothing was changed"""
+
+
 class RowsLocked(UndoError):
     """rows of the selection are locked by a transaction that did not end within {}: nothing was
     changed. See who it is in pg_stat_activity, and try again"""

@@ -1,11 +1,20 @@
 """Tables that were dropped are in the bin: listed, brought back, and what an undo then says."""
 
 import pytest
+from fix_log import roles_made
 from fix_undo import BAD, Ground
 
 from undo.bin.entries import entries, find, pin
 from undo.bin.restore import Restored, restore
-from undo.errors import AmbiguousInBin, NameTaken, NoSchema, NotInBin, OnlyValues, UsageError
+from undo.errors import (
+    AmbiguousInBin,
+    NameTaken,
+    NoRole,
+    NoSchema,
+    NotInBin,
+    OnlyValues,
+    UsageError,
+)
 from undo.model import Kind, Outcome
 
 SETUP = """
@@ -252,3 +261,56 @@ async def test_statistics_go_along(ground: Ground) -> None:
     assert await ground.rows("SELECT stxnamespace::regnamespace::text, stxname FROM pg_statistic_ext"
                              " WHERE stxrelid = 'u'::regclass ORDER BY 2") == [
         ("public", "st_1"), ("public", "st_2")]  # fmt: skip
+
+
+OWNED = """
+CREATE TABLE owned (id serial PRIMARY KEY, v text, n int);
+INSERT INTO owned (v) VALUES ('x');
+CREATE STATISTICS owned_stats ON v, n FROM owned;
+ALTER TABLE owned ENABLE ROW LEVEL SECURITY;
+CREATE POLICY theirs ON owned FOR SELECT TO app, {b}; CREATE POLICY its ON owned TO {b};
+ALTER TABLE owned OWNER TO {a}; ALTER STATISTICS owned_stats OWNER TO {b};
+GRANT SELECT ON owned TO {c} WITH GRANT OPTION; GRANT SELECT ON owned TO PUBLIC;
+GRANT UPDATE (v) ON owned TO {b} WITH GRANT OPTION; GRANT USAGE ON owned_id_seq TO {b};
+SET ROLE {c}; GRANT SELECT ON owned TO {b} WITH GRANT OPTION; RESET ROLE;
+SET ROLE {b}; GRANT SELECT ON owned TO app; GRANT UPDATE (v) ON owned TO {c}; RESET ROLE;
+SET ROLE {a}; REVOKE DELETE ON owned FROM {a}; RESET ROLE
+"""
+HELD = "SELECT count(*) FROM pg_shdepend WHERE refobjid = ANY ($1::regrole[]::oid[])"
+
+
+@pytest.mark.parametrize("way", ["restore", "undo"])
+async def test_it_holds_no_role(ground: Ground, way: str) -> None:
+    async with roles_made(ground.db, ground.database, "a", "b", "c") as (a, b, c):
+        await ground.given(OWNED.format(a=a, b=b, c=c))
+        before = await content(ground)
+        await ground.write(spared("DROP TABLE owned"))
+        assert await ground.db.fetchval(HELD, [a, b, c]) == 0
+        if way == "restore":
+            assert (await back(ground, "owned")).missing == []
+        else:
+            assert (await ground.undo()).outcome is Outcome.DONE
+        assert await content(ground) == before
+
+
+@pytest.mark.parametrize("way", ["restore", "undo"])
+async def test_roles_that_are_gone_are_named(ground: Ground, way: str) -> None:
+    async with roles_made(ground.db, ground.database, "a", "b", "c") as (a, b, c):
+        await ground.given(OWNED.format(a=a, b=b, c=c))
+        before = await content(ground)
+        await ground.write(spared("DROP TABLE owned"))
+        await ground.db.execute(f"DROP ROLE {a}; DROP ROLE {b}")
+        if way == "restore":
+            missing = [what for what, _ in (await back(ground, "owned")).missing]
+            assert missing == [f"what role {role.strip(chr(34))} had there" for role in (a, b)]
+            policies = await ground.db.fetch(
+                "SELECT polroles::regrole[]::text[] AS r FROM pg_policy"
+            )
+            assert [row["r"] for row in policies] == [["app"]]
+        else:
+            with pytest.raises(NoRole):
+                await ground.undo()
+        await ground.db.execute(f"CREATE ROLE {a}; CREATE ROLE {b}")
+        if way == "undo":
+            assert (await ground.undo()).outcome is Outcome.DONE
+            assert await content(ground) == before

@@ -31,6 +31,8 @@ CREATE RULE r AS ON DELETE TO other DO ALSO NOTIFY gone;
 CREATE POLICY y ON t FOR SELECT TO app USING (id > 0);
 CREATE STATISTICS st ON v, n FROM t;
 COMMENT ON TABLE t IS 'of old'; GRANT SELECT ON t TO app;
+GRANT SELECT ON w TO pg_monitor WITH GRANT OPTION;
+SET ROLE pg_monitor; GRANT SELECT ON w TO app; RESET ROLE;
 """
 
 # Name -> the statement. What it takes away is kept first, where that is said.
@@ -77,6 +79,7 @@ CASES = {
     "index options": "ALTER INDEX i SET (fillfactor = 60)",
     "partitioned index": "CREATE INDEX j ON part (v)",
     "reindex": "REINDEX TABLE t",
+    "revoke cascade": "REVOKE SELECT ON w FROM pg_monitor CASCADE",
     "create view": "CREATE VIEW new WITH (security_barrier) AS SELECT * FROM t WITH CHECK OPTION",
     "replace view": "CREATE OR REPLACE VIEW w AS SELECT id, v, 1 AS more FROM t",
     "drop view": "DROP VIEW w",

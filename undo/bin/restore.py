@@ -20,6 +20,9 @@ from undo.stages.record import keep_report, record
 _LOCK_TIMEOUT_MS: Final = 10_000
 
 
+_NO_ROLE: Final = "the role is gone; GRANT, or ALTER TABLE .. OWNER TO, gives it to another one"
+
+
 @dataclass(slots=True)
 class Restored:
     tables: list[str] = field(default_factory=list)  # with partitions
@@ -48,7 +51,8 @@ async def restore(
         for relid in below.values():
             await _make_room(db, relid, done)
         for relid in below.values():
-            await db.execute("SELECT hotrollback.unbin_v1($1)", relid)
+            gone = await db.fetchval("SELECT hotrollback.unbin_v1($1)", relid)
+            done.missing += [(f"what role {role} had there", _NO_ROLE) for role in gone]
         for relid in below.values():
             await _keys(db, relid, done)
             done.tables.append(await db.fetchval(_GONE, relid))

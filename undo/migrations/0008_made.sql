@@ -12,6 +12,7 @@ CREATE TABLE hotrollback.bin (
     keys json NOT NULL, -- [{name, definition, target, refers}]: the table that it refers to, and its name
     parents json NOT NULL, -- names of the tables that it was a partition or a child of
     bound text, -- FOR VALUES .., of a partition
+    rights jsonb, -- as rights_v1 has them
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- Who took it away, as hotrollback.change has it.
     xid bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
@@ -124,6 +125,144 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Who owns a table and what belongs to it, and what others may do there: {owner, statistics: [{oid, owner}],
+-- policies: [{name, roles}], granted: [..], roles: {number: name}}. A grant comes after the one that it rests on. What everybody
+-- may do is left: nobody comes to where it is.
+CREATE FUNCTION hotrollback.rights_v1(relation oid, parts json, statistics json) RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    WITH RECURSIVE entry AS (
+        SELECT c.oid AS relid, c.relkind, c.relowner, NULL::name AS column_, a.*
+          FROM json_to_recordset(parts) AS p(oid oid) JOIN pg_class c ON c.oid = p.oid
+         CROSS JOIN LATERAL aclexplode(c.relacl) a
+         UNION ALL
+        SELECT c.oid, c.relkind, c.relowner, t.attname, a.*
+          FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid
+         CROSS JOIN LATERAL aclexplode(t.attacl) a
+         WHERE c.oid = relation AND NOT t.attisdropped
+    ), chain AS (
+        SELECT e.*, 0 AS turn FROM entry e WHERE e.grantor = e.relowner
+         UNION ALL
+        SELECT e.*, c.turn + 1
+          FROM chain c JOIN entry e ON e.relid = c.relid AND e.grantor = c.grantee AND c.is_grantable
+                                   AND e.privilege_type = c.privilege_type
+                                   AND (c.column_ IS NULL OR c.column_ = e.column_)
+    ), granted AS (
+        SELECT c.relid, c.relkind, c.column_, c.grantor, c.grantee, c.privilege_type, c.is_grantable,
+               max(c.turn) AS turn
+          FROM chain c
+         WHERE c.grantee <> c.relowner AND (c.grantee <> 0 OR c.turn > 0)
+         GROUP BY 1, 2, 3, 4, 5, 6, 7
+    )
+    SELECT x.rights || jsonb_build_object('roles', (
+               SELECT coalesce(jsonb_object_agg(r.oid, r.rolname), '{}') FROM pg_roles r
+                WHERE r.oid IN (
+                    SELECT (x.rights ->> 'owner')::oid UNION
+                    SELECT (s ->> 'owner')::oid FROM jsonb_array_elements(x.rights -> 'statistics') s UNION
+                    SELECT u.id::oid FROM jsonb_array_elements(x.rights -> 'policies') p
+                     CROSS JOIN LATERAL jsonb_array_elements_text(p -> 'roles') AS u(id) UNION
+                    SELECT (g ->> 'to')::oid FROM jsonb_array_elements(x.rights -> 'granted') g UNION
+                    SELECT (g ->> 'by')::oid FROM jsonb_array_elements(x.rights -> 'granted') g)))
+      FROM (SELECT jsonb_build_object(
+        'owner', (SELECT c.relowner::bigint FROM pg_class c WHERE c.oid = relation),
+        'statistics', (SELECT coalesce(jsonb_agg(jsonb_build_object('oid', x.oid::bigint,
+                                                                    'owner', x.stxowner::bigint)), '[]')
+                         FROM json_to_recordset(statistics) AS s(oid oid)
+                         JOIN pg_statistic_ext x ON x.oid = s.oid),
+        'policies', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', p.polname,
+                                                                  'roles', p.polroles::bigint[])), '[]')
+                       FROM pg_policy p WHERE p.polrelid = relation AND p.polroles <> '{0}'),
+        'granted', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                               'kind', CASE g.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
+                               'relid', g.relid::bigint, 'privilege', g.privilege_type, 'column', g.column_,
+                               'by', g.grantor::bigint, 'to', g.grantee::bigint, 'option', g.is_grantable)
+                                              ORDER BY g.turn), '[]')
+                      FROM granted g)) AS rights) x
+$$;
+
+-- What is in the bin stands in the way of no role: it is that of whoever moved it there.
+CREATE FUNCTION hotrollback.take_rights_v1(relation oid) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+DECLARE
+    had jsonb;
+    each record;
+BEGIN
+    UPDATE hotrollback.bin b SET rights = hotrollback.rights_v1(relation, b.parts, b.statistics)
+     WHERE b.relid = relation RETURNING b.rights INTO had;
+    EXECUTE format('ALTER TABLE %s OWNER TO CURRENT_USER', relation::regclass);
+    FOR each IN SELECT DISTINCT g ->> 'kind' AS kind, (g ->> 'relid')::oid::regclass AS name,
+                                (g ->> 'to')::oid::regrole AS role
+                  FROM jsonb_array_elements(had -> 'granted') g WHERE (g ->> 'to')::oid <> 0
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s %s FROM %s CASCADE', each.kind, each.name, each.role);
+    END LOOP;
+    FOR each IN SELECT p ->> 'name' AS name FROM jsonb_array_elements(had -> 'policies') p LOOP
+        EXECUTE format('ALTER POLICY %I ON %s TO PUBLIC', each.name, relation::regclass);
+    END LOOP;
+    FOR each IN SELECT n.nspname, x.stxname FROM jsonb_array_elements(had -> 'statistics') s
+                  JOIN pg_statistic_ext x ON x.oid = (s ->> 'oid')::oid
+                  JOIN pg_namespace n ON n.oid = x.stxnamespace
+    LOOP
+        EXECUTE format('ALTER STATISTICS %I.%I OWNER TO CURRENT_USER', each.nspname, each.stxname);
+    END LOOP;
+END $$;
+
+-- Gives them back; the roles that are not there any more, neither by number nor by name, and get nothing. A
+-- policy that was for none but these is dropped, as their server does: it would be for everybody.
+CREATE FUNCTION hotrollback.give_rights_v1(relation oid) RETURNS text[]
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+DECLARE
+    had constant jsonb := (SELECT b.rights FROM hotrollback.bin b WHERE b.relid = relation);
+    roles constant jsonb := (
+        SELECT jsonb_object_agg(h.key, coalesce(r.rolname, n.rolname))
+          FROM jsonb_each_text(had -> 'roles') h
+          LEFT JOIN pg_roles r ON r.oid = h.key::oid
+          LEFT JOIN pg_roles n ON n.rolname = h.value);
+    mine constant text := current_setting('role');
+    each record;
+BEGIN
+    FOR each IN SELECT p ->> 'name' AS name, t.roles
+                  FROM jsonb_array_elements(had -> 'policies') p
+                 CROSS JOIN LATERAL (SELECT string_agg(quote_ident(roles ->> u.id), ', ') AS roles
+                                       FROM jsonb_array_elements_text(p -> 'roles') AS u(id)) t
+    LOOP
+        EXECUTE CASE WHEN each.roles IS NULL THEN format('DROP POLICY %I ON %s', each.name, relation::regclass)
+                ELSE format('ALTER POLICY %I ON %s TO %s', each.name, relation::regclass, each.roles) END;
+    END LOOP;
+    FOR each IN SELECT n.nspname, x.stxname, roles ->> (s ->> 'owner') AS owner
+                  FROM jsonb_array_elements(had -> 'statistics') s
+                  JOIN pg_statistic_ext x ON x.oid = (s ->> 'oid')::oid
+                  JOIN pg_namespace n ON n.oid = x.stxnamespace
+                 WHERE roles ->> (s ->> 'owner') IS NOT NULL
+    LOOP
+        EXECUTE format('ALTER STATISTICS %I.%I OWNER TO %I', each.nspname, each.stxname, each.owner);
+    END LOOP;
+    IF roles ->> (had ->> 'owner') IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE %s OWNER TO %I', relation::regclass, roles ->> (had ->> 'owner'));
+    END IF;
+    FOR each IN SELECT g.value ->> 'kind' AS kind, (g.value ->> 'relid')::oid::regclass AS name,
+                       g.value ->> 'privilege' AS privilege,
+                       coalesce(' (' || quote_ident(g.value ->> 'column') || ')', '') AS part,
+                       g.value -> 'by' = had -> 'owner' AS owners, roles ->> (g.value ->> 'by') AS grantor,
+                       CASE g.value ->> 'to' WHEN '0' THEN 'PUBLIC'
+                       ELSE quote_ident(roles ->> (g.value ->> 'to')) END AS grantee,
+                       CASE WHEN (g.value ->> 'option')::boolean THEN ' WITH GRANT OPTION' ELSE '' END AS option
+                  FROM jsonb_array_elements(had -> 'granted') WITH ORDINALITY AS g(value, turn)
+                 ORDER BY g.turn
+    LOOP
+        CONTINUE WHEN each.grantee IS NULL OR (each.grantor IS NULL AND NOT each.owners);
+        IF NOT each.owners THEN
+            PERFORM set_config('role', each.grantor, true);
+        END IF;
+        EXECUTE format('GRANT %s%s ON %s %s TO %s%s', each.privilege, each.part, each.kind, each.name,
+                       each.grantee, each.option);
+        PERFORM set_config('role', mine, true);
+    END LOOP;
+    RETURN ARRAY(SELECT had -> 'roles' ->> r.key FROM jsonb_each(roles) r WHERE r.value = 'null');
+END $$;
+
 -- Moves a table away, of which bin_keys_v1 has seen to the rest.
 CREATE FUNCTION hotrollback.bin_v1(relation oid, writer oid) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
@@ -135,6 +274,7 @@ BEGIN
     EXECUTE format('ALTER TABLE %I.%I SET SCHEMA hotrollback_bin', was.schema, was.name);
     PERFORM hotrollback.rename_binned_v1(was.parts, true);
     PERFORM hotrollback.move_statistics_v1(was.statistics, true);
+    PERFORM hotrollback.take_rights_v1(relation);
     INSERT INTO hotrollback.change (relid, op) VALUES (relation, 'B');
     IF writer IS NOT NULL THEN
         UPDATE hotrollback.change SET role = writer
@@ -143,8 +283,9 @@ BEGIN
     END IF;
 END $$;
 
--- Brings a table back under its names, without its foreign keys.
-CREATE FUNCTION hotrollback.unbin_v1(relation oid) RETURNS void
+-- Brings a table back under its names, without its foreign keys. Returns the roles that have got no right
+-- there again, since they are gone.
+CREATE FUNCTION hotrollback.unbin_v1(relation oid) RETURNS text[]
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 DECLARE
@@ -155,6 +296,7 @@ BEGIN
     EXECUTE format('ALTER TABLE hotrollback_bin.%I SET SCHEMA %I', was.name, was.schema);
     PERFORM hotrollback.move_statistics_v1(was.statistics, false);
     INSERT INTO hotrollback.change (relid, op) VALUES (relation, 'C'); -- for the redo
+    RETURN hotrollback.give_rights_v1(relation);
 END $$;
 
 -- Its parents and foreign keys, when all that they point to is there again.

@@ -89,18 +89,30 @@ def privileges(one: Component, then: Image, column: str = "") -> Statements:
     kind = "TABLE" if column else _GRANTED.get(one.kind, one.kind.upper())
     column = f" ({column})" if column else ""
     found: Statements = []
-    for grantor, grantee, right, option in sorted(have - want, key=str):
+    for grantor, grantee, right, option in reversed(_in_turn(have - want)):
         only = "GRANT OPTION FOR " if option and (grantor, grantee, right, False) in want else ""
         found += _as(
             grantor, now, f"REVOKE {only}{right}{column} ON {kind} {on} FROM {_role(grantee)}"
         )
-    for grantor, grantee, right, option in sorted(want - have, key=str):
+    for grantor, grantee, right, option in _in_turn(want - have):
         if not option and (grantor, grantee, right, True) in have:
             continue  # the option was revoked, the privilege is left
         more = " WITH GRANT OPTION" if option else ""
         found += _as(
             grantor, now, f"GRANT {right}{column} ON {kind} {on} TO {_role(grantee)}{more}"
         )
+    return found
+
+
+def _in_turn(given: set[Entry]) -> list[Entry]:
+    """Each after the one that it rests on. Grants cannot go in a circle."""
+    found: list[Entry] = []
+    rest = sorted(given, key=str)
+    while rest:
+        waiting = {(to, right) for _, to, right, option in rest if option}
+        ready = [entry for entry in rest if (entry[0], entry[2]) not in waiting]
+        found += ready or rest
+        rest = [entry for entry in rest if entry not in found]
     return found
 
 

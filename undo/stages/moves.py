@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from undo.database import Database
+from undo.errors import NoRole
 from undo.log import CREATE
 from undo.model import Conflict, Kind, Move, Resolution
 from undo.policies import POLICIES
@@ -229,9 +230,14 @@ async def take_away(db: Database, moves: Moves) -> None:
         await db.execute("SELECT hotrollback.bin_v1($1, NULL)", change.relid)
 
 
+_NAMED: Final = "SELECT $1::pg_catalog.oid::pg_catalog.regclass::pg_catalog.text"
+
+
 async def bring_back(db: Database, moves: Moves) -> None:
     """When the rows are written that they refer to."""
     for change in moves.back:
-        await db.execute("SELECT hotrollback.unbin_v1($1)", change.relid)
+        gone = await db.fetchval("SELECT hotrollback.unbin_v1($1)", change.relid)
+        if gone:
+            raise NoRole(await db.fetchval(_NAMED, change.relid), ", ".join(gone))
     for change in moves.back:
         await db.execute("SELECT hotrollback.unbin_keys_v1($1)", change.relid)
