@@ -10,6 +10,13 @@ from time import monotonic
 from typing import Any, Final
 
 from undo.database import Database
+from undo.ends import (
+    nothing_left,
+    only_cleared,
+    redo_of_nothing,
+    stopped_by_conflicts,
+    stopped_by_gaps,
+)
 from undo.errors import (
     NoScript,
     NotInstalled,
@@ -19,7 +26,7 @@ from undo.errors import (
 )
 from undo.image import PINNED_SETTINGS
 from undo.log import LOCK_UNDO
-from undo.model import Gap, Outcome
+from undo.model import Outcome
 from undo.origin import check_origin
 from undo.policies import POLICIES
 from undo.report import Report, TableReport
@@ -34,6 +41,7 @@ from undo.stages.describe import describe
 from undo.stages.diff import differences
 from undo.stages.digest import digest, hold
 from undo.stages.gaps import gaps_of
+from undo.stages.halfway import clear
 from undo.stages.load import by_index, match, summarize
 from undo.stages.moves import Moves, bring_back, moves_of, take_away
 from undo.stages.part import WHOLE, Outdated, Part
@@ -145,6 +153,8 @@ async def _attempt(
     if chosen.redo_of is not None:
         await not_redone_yet(db, chosen.redo_of)
     chosen.along = trial.along
+    if not part.listed and not part.undo_id and not part.parts:
+        chosen.cleared = await clear(db, chosen)
     commands = () if part.listed or part.undo_id else await commands_of(db, chosen)
     if commands and part.parts:
         raise UsageError("DDL is taken back in one transaction: leave out BATCH")
@@ -163,16 +173,20 @@ async def _rows(
 ) -> Report:
     matched = await match(db, chosen)
     live = matched.live or matched.moves
-    report = Report(Outcome.DONE, selected_transactions=matched.transactions)
-    if matched.rows and not live:
-        raise RolledBack(await _nothing_left(db, report, matched.table))
+    report = Report(
+        Outcome.DONE, selected_transactions=matched.transactions, statements=chosen.cleared
+    )
+    if matched.rows and not live and not chosen.cleared:
+        raise RolledBack(await nothing_left(db, report, matched.table))
     gaps = await gaps_of(db, chosen, matched.gone) if part.asks else ()
     await by_index(db, on=False)
     if gaps and not request.accept_gaps:
-        raise RolledBack(_stopped_by_gaps(report, gaps))
+        raise RolledBack(stopped_by_gaps(report, gaps))
     report = replace(report, gaps=gaps)
     if not live and chosen.redo_of is not None:
-        return await _redo_of_nothing(db, request, chosen.redo_of, report, part)
+        return await redo_of_nothing(db, request, chosen.redo_of, report, part)
+    if not live and chosen.cleared:
+        return await only_cleared(db, request, report)
     if not live:
         nothing = replace(report, outcome=Outcome.NOTHING)
         raise RolledBack(nothing.with_message("nothing was recorded that could be undone"))
@@ -204,19 +218,18 @@ async def _in_segments(
     chosen: Chosen,
     commands: tuple[Command, ...],
 ) -> Report:
-    report = Report(Outcome.DONE)
+    report = Report(Outcome.DONE, statements=chosen.cleared)
     if trial.script is not None or request.plan is not None:
         raise NoScript("it takes DDL back, which asks the server at each step")
     gaps = await gaps_of(db, chosen)
     if gaps and not request.accept_gaps:
-        raise RolledBack(_stopped_by_gaps(report, gaps))
+        raise RolledBack(stopped_by_gaps(report, gaps))
     bare = replace(request, dry_run=False, diff=False, plan=None, accept_gaps=True)
 
     async def rows(part: Part) -> Report:
         try:
-            return await _rows(
-                db, bare, progress, trial, part.of(replace(chosen, changes=[*chosen.changes])), part
-            )
+            of_part = part.of(replace(chosen, changes=[*chosen.changes], standing=True))
+            return await _rows(db, bare, progress, trial, of_part, part)
         except RolledBack as end:
             if end.report.outcome not in {Outcome.NOTHING, Outcome.CONFLICTS}:
                 raise
@@ -229,7 +242,7 @@ async def _in_segments(
     xids = {command.xid for command in commands}
     report = done.report(replace(report, gaps=gaps, selected_transactions=len(xids)), len(commands))
     if done.stopped:
-        raise RolledBack(_stopped_by_conflicts(report))
+        raise RolledBack(stopped_by_conflicts(report))
     report = replace(report, seconds=round(monotonic() - trial.begun, 3))
     if trial.along:
         report = replace(report, along=await told(db, trial.along))
@@ -269,7 +282,7 @@ async def _carry_out(
         conflicts=(*moves.conflicts, *conflicts),
     )
     if moves.stopped or resolved.stopped:
-        raise RolledBack(_stopped_by_conflicts(report))
+        raise RolledBack(stopped_by_conflicts(report))
     planned, sequence = await plan(
         db, settled.tables, laid, resolved.colliding, park_all=trial.park_all
     )
@@ -323,44 +336,8 @@ def _done(settled: Settled, moves: Moves) -> tuple[str, list[Any]]:
         f" FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.int8[]),"
         f"                 pg_catalog.unnest($3::pg_catalog.int8[])) AS m(xid, lsn)"
     )
-    gone = moves.away
-    return query, [sorted(moves.left), [move.xid for move in gone], [move.lsn for move in gone]]
-
-
-async def _redo_of_nothing(
-    db: Database, request: UndoRequest, undo_id: int, report: Report, part: Part
-) -> Report:
-    """The undo found every row as it was to be: what it took back is only counted again."""
-    told = "the undo had no row to change"
-    if request.dry_run:
-        raise RolledBack(replace(report, outcome=Outcome.PREVIEW).with_message(told))
-    redone_by, xid = await record(db, request, undo_id, part, "")
-    return replace(report, undo_id=redone_by, xid=xid).with_message(told)
-
-
-async def _nothing_left(db: Database, report: Report, changes: str) -> Report:
-    ids = await db.fetchval(
-        f"SELECT pg_catalog.string_agg(DISTINCT u.id::pg_catalog.text, ', ')"
-        f"  FROM hotrollback.undone d JOIN hotrollback.undo u ON u.id = d.undo"
-        f" WHERE u.redone_by IS NULL AND d.xid IN (SELECT c.xid FROM {changes} c)"
-    )
-    told = f"nothing is left to undo: undo {ids} did it" if ids else "nothing is left to undo"
-    return replace(report, outcome=Outcome.NOTHING).with_message(told)
-
-
-def _stopped_by_gaps(report: Report, gaps: tuple[Gap, ...]) -> Report:
-    found = "1 gap" if len(gaps) == 1 else f"{len(gaps)} gaps"
-    told = (
-        f"{found} in the selection: what was not recorded would not be undone. Nothing was changed."
-        " ACCEPT GAPS (--accept-gaps) undoes the rest"
-    )
-    return replace(report, outcome=Outcome.GAPS, gaps=gaps).with_message(told)
-
-
-def _stopped_by_conflicts(report: Report) -> Report:
-    found = len(report.conflicts)
-    told = f"{found} conflict{'s' if found > 1 else ''}. Nothing was changed"
-    return replace(report, outcome=Outcome.CONFLICTS).with_message(told)
+    moved = (*moves.away, *moves.back)
+    return query, [sorted(moves.left), [move.xid for move in moved], [move.lsn for move in moved]]
 
 
 async def _tables(

@@ -74,7 +74,7 @@ class Done:
         return replace(
             report,
             tables=tuple(tables[name] for name in sorted(tables)),
-            statements=tuple(self.statements),
+            statements=(*report.statements, *self.statements),
             conflicts=tuple(conflicts),
             untouched=tuple(dict.fromkeys(u for each in self.reports for u in each.untouched)),
         ).with_message(told)
@@ -118,6 +118,7 @@ async def take_back(
         if segment in filled:
             part = Part(only=_between(bounds, segment), undo_id=undo_id)
             done.reports.append(await rows(part))
+            await _forget(db)
             if done.reports[-1].outcome is Outcome.CONFLICTS:
                 done.stopped = True
                 return done
@@ -130,6 +131,23 @@ async def take_back(
             if chosen.redo_of is None:
                 await db.execute(_TAKEN_BACK, undo_id, command.xid, bounds[segment - 1])
     return done
+
+
+_TEMPORARY: Final = """
+SELECT 'DROP TABLE '
+       OPERATOR(pg_catalog.||)
+       pg_catalog.string_agg(pg_catalog.format('pg_temp.%I', c.relname), ', ')
+  FROM pg_catalog.pg_class c
+ WHERE c.relnamespace = pg_catalog.pg_my_temp_schema() AND c.relkind = 'r'
+   AND pg_catalog.starts_with(c.relname::pg_catalog.text, 'hotrollback_')
+"""
+
+
+async def _forget(db: Database) -> None:
+    """What rows were laid out in is made of types that may go with the next command."""
+    drop = await db.fetchval(_TEMPORARY)
+    if drop is not None:
+        await db.execute(drop)
 
 
 _TAKEN_BACK: Final = """

@@ -23,7 +23,7 @@ EXPLORED = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 FORGET = """
-TRUNCATE hotrollback.change, hotrollback.gap, hotrollback.undone, hotrollback.undo;
+TRUNCATE hotrollback.change, hotrollback.command, hotrollback.gap, hotrollback.undone, hotrollback.undo;
 """
 
 

@@ -4,7 +4,7 @@ import re
 
 import asyncpg
 import pytest
-from fix_undo import Ground
+from fix_undo import Ground, columns_sorted
 
 from undo.engine import redo
 from undo.errors import UnknownTag
@@ -215,19 +215,3 @@ async def test_what_only_the_bin_needs_can_be_dropped(ground: Ground, needed: st
     kind, _, name = needed.partition(" ")
     assert not any(f"{kind} public.{name}" in line for line in await content(ground))
     assert (await ground.undo()).outcome is Outcome.GAPS
-
-
-def columns_sorted(dump: list[str]) -> list[str]:
-    """A column that was dropped comes back as the last one: rows are compared without an order. And
-    pg_dump takes account of identity columns that were dropped."""
-    return sorted(map(_without_order, dump))
-
-
-def _without_order(line: str) -> str:
-    line = line.replace(" OVERRIDING SYSTEM VALUE", "").rstrip(",")
-    if line.startswith("CREATE STATISTICS"):
-        return " ".join(sorted(line.replace(",", "").split()))
-    if line.startswith("INSERT INTO"):
-        head, _, values = line.partition(" VALUES (")
-        return f"{head} ({', '.join(sorted(values.removesuffix(');').split(', ')))})"
-    return line

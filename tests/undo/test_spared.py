@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from fix_session import Inside, inside
-from fix_undo import BAD, Ground
-from test_schema import CASES, NO_CHANGE, ONE_WAY, SETUP, columns_sorted, content
+from fix_undo import BAD, Ground, columns_sorted
+from test_schema import CASES, NO_CHANGE, ONE_WAY, SETUP, content
 
 from undo.engine import redo
 from undo.errors import UnknownTag

@@ -183,7 +183,7 @@ BEGIN
         what.others := what.others || jsonb_build_array(jsonb_build_array(0, 0, false, lower(TG_TAG)));
     END IF;
     IF (commands = '[]' AND dropped = '[]' AND TG_TAG NOT LIKE 'CREATE %')
-       OR TG_TAG IN ('GRANT', 'REVOKE') THEN
+       OR TG_TAG IN ('GRANT', 'REVOKE', 'DROP OWNED', 'REASSIGN OWNED') THEN
         SELECT * INTO written FROM hotrollback.written_v1();
         what.relations := what.relations || written.relations;
         what.objects := what.objects || written.objects;

@@ -329,6 +329,15 @@ BEGIN
     END IF;
 END $$;
 
+-- An index that is being made CONCURRENTLY, or whose making failed half-way: nobody's until it is valid.
+CREATE FUNCTION hotrollback.unfinished_v1(object oid, image jsonb) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT image ? 'invalid' AND EXISTS (SELECT FROM pg_class c WHERE c.oid = object AND c.relkind = 'i')
+           AND NOT EXISTS (SELECT FROM hotrollback.component k
+                            WHERE (k.classid, k.objid) = ('pg_class'::regclass, object))
+$$;
+
 -- What is kept becomes what is there, and nothing is said of it: at the first time, and after what
 -- changes the texts of many without changing them, as a name does.
 CREATE FUNCTION hotrollback.refresh_components_v1() RETURNS void
@@ -338,7 +347,9 @@ CREATE FUNCTION hotrollback.refresh_components_v1() RETURNS void
     WITH was AS MATERIALIZED (
         SELECT c.*, c.xmin AS version FROM hotrollback.component c
     ), there AS MATERIALIZED (
-        SELECT * FROM hotrollback.images_v1(NULL)
+        SELECT i.* FROM hotrollback.images_v1(NULL) i
+         WHERE NOT hotrollback.unfinished_v1(i.objid, i.image)
+            OR NOT EXISTS (SELECT FROM hotrollback.component)
     ), renewed AS (
         UPDATE hotrollback.component c SET image = t.image, relid = t.relid
           FROM was w JOIN there t USING (classid, objid, objsubid)

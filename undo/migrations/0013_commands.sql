@@ -93,7 +93,8 @@ BEGIN
     ), touched AS MATERIALIZED (
         SELECT (o ->> 0)::oid AS classid, (o ->> 1)::oid AS objid FROM jsonb_array_elements(objects) o
     ), now AS MATERIALIZED (
-        SELECT * FROM hotrollback.images_v1(relations) WHERE relations <> '{}'
+        SELECT i.* FROM hotrollback.images_v1(relations) i
+         WHERE relations <> '{}' AND NOT hotrollback.unfinished_v1(i.objid, i.image)
         UNION ALL
         SELECT i.* FROM (SELECT t.classid, array_agg(t.objid) AS objects FROM touched t GROUP BY 1) t
          CROSS JOIN LATERAL hotrollback.other_images_v1(t.classid, t.objects) i
@@ -158,6 +159,21 @@ BEGIN
     lost := coalesce((SELECT jsonb_agg(jsonb_build_array(l.relation::bigint, l.what, l.kind, l.name))
                         FROM hotrollback.lost_v1(before, after, others, dropped) l), '[]');
 END $$;
+
+-- Of a table: whether it is as it is known to be but for indexes that are not finished, and these. NULL
+-- where somebody else may be making one just now.
+CREATE FUNCTION hotrollback.unfinished_indexes_v1(relation oid) RETURNS regclass[]
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog
+    AS $$
+    WITH now AS MATERIALIZED (SELECT * FROM hotrollback.images_v1(ARRAY[relation]))
+    SELECT CASE WHEN bool_and(n.image IS NOT DISTINCT FROM w.image
+                              OR hotrollback.unfinished_v1(n.objid, n.image)) THEN
+           coalesce(array_agg(n.objid::regclass) FILTER (WHERE hotrollback.unfinished_v1(n.objid, n.image)),
+                    '{}') END
+      FROM now n
+      FULL JOIN (SELECT c.* FROM hotrollback.component c WHERE c.relid = relation) w
+        USING (classid, objid, objsubid)
+$$;
 
 -- What this transaction has lost since an LSN.
 CREATE FUNCTION hotrollback.lost_since_v1(since pg_lsn) RETURNS TABLE (reason text, relid oid)

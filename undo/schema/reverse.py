@@ -48,6 +48,7 @@ async def reverse(db: Database, command: Command) -> tuple[str, ...]:
     await _bin(db, deltas, await there(db, command), done)
     await keep.retype(db, deltas, await there(db, command), done)
     await _run(db, alters(deltas, await there(db, command)), done)
+    await _until_done(db, command, drops, done)
     await _until_done(db, command, before_columns, done, must=False)
     await _columns_first(db, command, done)
     await _until_done(db, command, creates, done)

@@ -72,8 +72,10 @@ def renames(deltas: Iterable[Delta], there: There, *, parts: bool) -> list[State
 
 
 def drops(deltas: Sequence[Delta], there: There) -> list[Statements]:
-    """Of what the command made. What goes with its relation is not dropped apart."""
+    """Of what the command made. What goes with its relation is not dropped apart, and what a table
+    has had for itself since it left its parent becomes the parent's again."""
     going = {d.now.relid for d in deltas if d.then is None and d.now and d.now.whole}
+    going |= _returning(deltas, there)
     found = []
     for delta in reversed(_ordered(deltas)):
         one = delta.now
@@ -84,6 +86,18 @@ def drops(deltas: Sequence[Delta], there: There) -> list[Statements]:
         present = there.find(one)
         if present is not None and (one.whole or one.relid not in going):
             found.append(KINDS[one.kind].drop(present))
+    return found
+
+
+def _returning(deltas: Iterable[Delta], there: There) -> set[int]:
+    """Tables that get a parent back and have not yet."""
+    found = set()
+    for delta in deltas:
+        one = there.find(delta.now) if delta.now else None
+        if one is None or delta.then is None or not one.whole:
+            continue
+        if not set(delta.then.image.get("parents", ())) <= set(one.image.get("parents", ())):
+            found.add(one.relid)
     return found
 
 
@@ -204,7 +218,8 @@ def unlike(deltas: Iterable[Delta], there: There) -> str:
             continue
         one = there.named(delta.any)
         if delta.then is None:
-            if one is not None and delta.now is not None and there.ids.get(delta.now.id):
+            left = there.ids.get(delta.now.id) if delta.now else None
+            if one is not None and left is not None and left.kind == delta.kind:
                 return f"{one.label} is still there"
             continue
         if one is None:

@@ -27,8 +27,11 @@ class There:
 
     def find(self, one: Component) -> Component | None:
         """What was recorded, under whatever name it has now."""
-        same = self.ids.get(one.id)
-        return same if same is not None else self.names.get(one.name)
+        for found in (self.ids.get(one.id), self.names.get(one.name)):
+            # An index that is its parent's now is known as a name that is taken.
+            if found is not None and found.kind == one.kind:
+                return found
+        return None
 
     def named(self, one: Component) -> Component | None:
         """What has its name now."""

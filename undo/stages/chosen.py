@@ -20,8 +20,12 @@ class Chosen:
     args: list[Any] = field(default_factory=list)
     redo_of: int | None = None  # the undo whose own rows these are
     along: frozenset[int] = frozenset()  # transactions besides, whatever the conditions say
+    cleared: tuple[str, ...] = ()  # what was run to clear away what failed half-way
     # These are what is left out: a gap that may be one of them is not, since it may be another.
     excepted: bool = False
+    # Only what still stands is looked at besides: a table may have been rewritten since, so that
+    # where a row was then says nothing any more.
+    standing: bool = False
     # For a list: what nobody wrote is an empty one, not a mistake.
     listed: bool = False
 

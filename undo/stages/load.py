@@ -243,6 +243,7 @@ def _followers(chosen: Chosen, loaded: Loaded) -> tuple[str, list[Any]]:
         f" AND COALESCE(({chosen.where}), false) IS FALSE"
         f" AND NOT EXISTS (SELECT FROM {loaded.table} l"
         f"                  WHERE l.part = c.tableoid AND l.place = c.ctid)"
+        f"{f' AND NOT {DEAD}' if chosen.standing else ''}"
     )
     query = _CHANGE.format(matched="false", dead=DEAD, records=records, ops=ROWS, where=where)
     return query, args

@@ -209,27 +209,28 @@ async def lock(
             "n pg_catalog.int4, relid pg_catalog.oid, tid pg_catalog.tid, image pg_catalog.json,"
             " fits pg_catalog.bool) ON COMMIT DROP"
         )
-        places = await _places(db, rows, parts)
         key = rows.family.key
         if key is not None and {c.name for c in rows.columns}.issuperset(key.columns):
-            await _lock_by_key(db, rows, places, locking)
+            wanted = tuple(c for c in rows.columns if c.name in key.columns)
+            await _lock_by_key(db, rows, await _places(db, rows, parts, wanted), locking)
         else:
+            places = await _places(db, rows, parts, rows.columns)
             await _lock_by_place(db, rows, places, locking)
         await db.execute(f"ANALYZE {rows.now}")
         if rows.ignored:
             await _keep(db, rows)
 
 
-async def _places(db: Database, rows: Rows, parts: Partitions) -> str:
-    """A FROM item with the rows as they were last recorded: the selection's own after-images, but
-    for those that others have changed since. What others deleted is nowhere."""
+async def _places(db: Database, rows: Rows, parts: Partitions, wanted: tuple[Column, ...]) -> str:
+    """A FROM item with the rows, in these columns, as they were last recorded: the selection's own
+    after-images, but for those that others have changed since. What others deleted is nowhere."""
     there = f"e.root = {rows.family.root} AND e.tail_tid IS NOT NULL"
     if not await db.fetchval(
         f"SELECT EXISTS (SELECT FROM {rows.effects} e WHERE {there} AND e.moved_on)"
     ):
         return rows.ours
     table = f"hotrollback_p{next(serial)}"
-    columns = ", ".join(f"o.{quote_ident(c.name)}" for c in rows.columns if not c.virtual)
+    columns = ", ".join(f"o.{quote_ident(c.name)}" for c in wanted if not c.virtual)
     own = (
         f"SELECT o.{rows.n}{', ' if columns else ''}{columns} FROM {rows.ours} o"
         f" JOIN {rows.effects} e ON e.n = o.{rows.n} WHERE {there} AND NOT e.moved_on"
@@ -238,7 +239,7 @@ async def _places(db: Database, rows: Rows, parts: Partitions) -> str:
         own,
         *(
             f"SELECT e.n, r.* FROM {rows.effects} e JOIN {source} c ON c.ctid = e.tail_place"
-            f" CROSS JOIN LATERAL {read_back(rows.columns, 'c.after')} r"
+            f" CROSS JOIN LATERAL {read_back(wanted, 'c.after')} r"
             f" WHERE {there} AND e.moved_on AND e.tail_part = {oid} AND e.op IN ('U', 'D')"
             for oid, source in parts.items()
         ),

@@ -1,0 +1,3 @@
+CREATE TABLE ledger.entry_2026 (LIKE ledger.entry INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+ALTER TABLE ledger.entry ATTACH PARTITION ledger.entry_2026 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+INSERT INTO ledger.entry (at, account, amount) VALUES ('2026-01-02', 1, 12.50), ('2026-02-03', 2, -3);
