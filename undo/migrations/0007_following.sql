@@ -97,9 +97,10 @@ END $$;
 
 -- The relation that a component belongs to, if it is one's: with it all of its components are looked at.
 CREATE FUNCTION hotrollback.relation_of_v1(class oid, object oid) RETURNS oid
-    LANGUAGE sql STABLE SET search_path = pg_catalog
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog
     AS $$
-    SELECT CASE class
+BEGIN -- in SQL it would be planned at each call
+    RETURN CASE class
         WHEN 'pg_class'::regclass THEN
             coalesce((SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = object), object)
         WHEN 'pg_trigger'::regclass THEN
@@ -113,13 +114,14 @@ CREATE FUNCTION hotrollback.relation_of_v1(class oid, object oid) RETURNS oid
             (SELECT s.stxrelid FROM pg_statistic_ext s WHERE s.oid = object)
         WHEN 'pg_type'::regclass THEN
             (SELECT nullif(t.typrelid, 0) FROM pg_type t WHERE t.oid = object)
-    END
-$$;
+    END;
+END $$;
 
 -- What a command touched, as record_ddl_v1 takes it.
 CREATE FUNCTION hotrollback.touched_v1(commands jsonb, OUT relations oid[], OUT objects jsonb, OUT others jsonb)
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
+BEGIN
     WITH command AS (
         SELECT c.*, hotrollback.relation_of_v1(c.classid, c.objid) AS relid
           FROM jsonb_to_recordset(commands)
@@ -142,10 +144,27 @@ CREATE FUNCTION hotrollback.touched_v1(commands jsonb, OUT relations oid[], OUT 
                                   'pg_policy'::regclass, 'pg_statistic_ext'::regclass,
                                   'pg_proc'::regclass, 'pg_type'::regclass, 'pg_namespace'::regclass,
                                   'pg_extension'::regclass)), '[]')
+      INTO relations, objects, others
       FROM command c
       LEFT JOIN pg_constraint k ON c.classid = 'pg_constraint'::regclass AND k.oid = c.objid
-                               AND k.contypid <> 0
-$$;
+                               AND k.contypid <> 0;
+END $$;
+
+-- Whether attach_v1 is making its triggers: nothing changes that anybody is told of. Triggers are known by
+-- their names; what enables them, by who has called: frames of the stack, with one line of its own text.
+CREATE FUNCTION hotrollback.attaching_v1(stack text, tag text, commands jsonb) RETURNS boolean
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+    AS $$
+BEGIN
+    RETURN CASE tag
+    WHEN 'CREATE TRIGGER' THEN
+        NOT EXISTS (SELECT FROM jsonb_array_elements(commands) c
+                     WHERE c ->> 'object_identity' !~ '^hotrollback_(capture|truncate|foreign) on ')
+    WHEN 'ALTER TABLE' THEN
+        stack ~ ('^[^\n]*\nSQL statement "ALTER TABLE [^\n]* ENABLE ALWAYS TRIGGER hotrollback_[a-z]+"\n'
+                 'PL/pgSQL function hotrollback\.attach_v1\(oid\) line ')
+    ELSE false END;
+END $$;
 
 -- After DDL of anybody. It never fails, but before a fence, and waits for no lock worth speaking of: what it could not
 -- do is a gap.
@@ -162,7 +181,9 @@ DECLARE
     below oid[];
     made oid[] := '{}';
     ours boolean;
+    stack text;
 BEGIN
+    GET DIAGNOSTICS stack = PG_CONTEXT;
     PERFORM set_config('hotrollback.dropped', '', true);
     PERFORM set_config('hotrollback.commands', (hotrollback.commands_v1() + 1)::text, true);
     SELECT coalesce(jsonb_agg(jsonb_build_object(
@@ -176,6 +197,11 @@ BEGIN
       INTO commands, ours
       FROM pg_event_trigger_ddl_commands() c;
     IF ours OR to_regclass('hotrollback.ddl') IS NULL OR (TG_TAG LIKE 'DROP %' AND dropped = '[]') THEN
+        RETURN;
+    END IF;
+    IF hotrollback.attaching_v1(stack, TG_TAG, commands) THEN
+        PERFORM hotrollback.bump_v1();
+        INSERT INTO hotrollback.ddl (tag) VALUES (TG_TAG);
         RETURN;
     END IF;
     SELECT * INTO what FROM hotrollback.touched_v1(commands);

@@ -11,8 +11,10 @@ SELECT * FROM hotrollback.change UNION ALL SELECT * FROM hotrollback.command;
 -- What DDL took away or changed and no inverse can give back, in the words of the gap that it leaves.
 CREATE FUNCTION hotrollback.lost_v1(before json, after json, others jsonb, dropped jsonb)
     RETURNS TABLE (relation oid, what text, kind text, name text)
-    LANGUAGE sql STABLE SET search_path = pg_catalog
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog
     AS $$
+BEGIN
+    RETURN QUERY
     WITH was AS (
         SELECT (e -> 'id')::jsonb AS id, (e -> 'id' ->> 3)::oid AS relid, (e -> 'image')::jsonb AS image,
                e -> 'kept' AS kept
@@ -51,8 +53,8 @@ CREATE FUNCTION hotrollback.lost_v1(before json, after json, others jsonb, dropp
        -- A script of an extension does as it likes.
        AND NOT (current_query() ~* '\mextension\M' AND EXISTS (
                SELECT FROM pg_extension e
-                WHERE hotrollback.ours_v1(e.xmin, pg_current_xact_id()::text::bigint)))
-$$;
+                WHERE hotrollback.ours_v1(e.xmin, pg_current_xact_id()::text::bigint)));
+END $$;
 
 -- Keeps the images of what DDL has touched, and records those that it changed: as they were, and as they
 -- are. `objects`, `others` (of whose kinds no images are kept) and `dropped`: [class, object, part of it].
