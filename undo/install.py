@@ -267,6 +267,12 @@ async def _bin_holds(db: Database) -> str:
     return " and ".join(said)
 
 
+async def _drop_binned(db: Database) -> None:
+    """Types and routines that are left in the bin without a table."""
+    if await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.binned') IS NOT NULL"):
+        await db.execute("SELECT hotrollback.drop_unneeded_v1()")
+
+
 async def uninstall(db: Database, *, lock_timeout_ms: int = 2000) -> tuple[str, ...]:
     """Take everything out of the database again. Raises StillServed while a proxy serves it, and
     BinHolds while there is something in the bin."""
@@ -290,6 +296,7 @@ async def uninstall(db: Database, *, lock_timeout_ms: int = 2000) -> tuple[str, 
             lines += [f"NOT dropped from {it.relation}: {it.why}" for it in left]
             lines.append(f"schema {SCHEMA} stays until they are: run uninstall again")
             return tuple(lines)
+        await _drop_binned(db)
         await db.execute(f"DROP SCHEMA IF EXISTS {BIN}")
         drop = f"DROP SCHEMA {SCHEMA} CASCADE"
         _, why = await locked(db, drop, lock_timeout_ms=lock_timeout_ms)

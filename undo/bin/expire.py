@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from undo.bin.entries import HELD, TABLE, VALUES, Entry, day_after, entries, installed, size
-from undo.bin.purge import let_go
+from undo.bin.purge import drop_unneeded, let_go
 from undo.database import Database
 from undo.errors import StillNeeded
 
@@ -64,6 +64,8 @@ async def expire(
             await db.execute(_GOES[entry.kind], entry.id, when)
             if when is not None:
                 lines.append(_said(entry, when, why))
+    if lines:
+        await drop_unneeded(db)
     return tuple(lines)
 
 

@@ -38,11 +38,14 @@ SELECT CASE WHEN w.rulename = '_RETURN' -- as the view itself is called
     ON g.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND w.oid = g.objid
   LEFT JOIN pg_catalog.pg_policy p
     ON g.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND p.oid = g.objid
+  LEFT JOIN hotrollback.binned b
+    ON (b.classid, b.objid) = (g.classid, g.objid)
   LEFT JOIN pg_catalog.pg_class o
     ON o.oid = COALESCE(c.conrelid, a.adrelid, t.tgrelid, w.ev_class, p.polrelid,
                         CASE WHEN g.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
                              THEN g.objid END)
  WHERE o.relnamespace IS DISTINCT FROM pg_catalog.to_regnamespace('hotrollback_bin')::pg_catalog.oid
+   AND b.objid IS NULL
  ORDER BY 1 LIMIT 1
 """
 
@@ -75,7 +78,18 @@ async def purge(
                 raise
             why = str(error)
         done.append(Purged(entry, why))
+    if any(not purged.left for purged in done) and not dry_run:
+        await drop_unneeded(db)
     return tuple(done)
+
+
+async def drop_unneeded(db: Database) -> None:
+    """Types and routines in the bin, of which nothing there is made any more."""
+    key: Any = LOCK_UNDO
+    async with db.transaction():
+        # Not while an undo may bring them back.
+        await db.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
+        await db.execute("SELECT hotrollback.drop_unneeded_v1()")
 
 
 async def meant(db: Database, name: str | None, older_than: timedelta | None) -> tuple[Entry, ...]:

@@ -50,6 +50,9 @@ async def restore(
         await _rename(db, entry, new_name)
         for relid in below.values():
             await _make_room(db, relid, done)
+        # First, so that a redo, which goes backwards, takes them away last.
+        for relid in below.values():
+            await _objects(db, relid, done)
         for relid in below.values():
             gone = await db.fetchval("SELECT hotrollback.unbin_v1($1)", relid)
             done.missing += [(f"what role {role} had there", _NO_ROLE) for role in gone]
@@ -188,6 +191,37 @@ async def _place_statistics(db: Database, relid: int, done: Restored) -> None:
         if free != row["name"]:
             done.renamed.append((row["name"], free))
     await db.execute(_PLACE_STATISTICS, relid, json.dumps(placed))
+
+
+_OBJECTS: Final = """
+SELECT b.classid::pg_catalog.int8, b.objid::pg_catalog.int8, o.word,
+       pg_catalog.format('%I.%I', b.schema, b.name) AS name,
+       pg_catalog.format('ALTER %s SET SCHEMA %I',
+                         hotrollback.granted_on_v1(o.word, o.oid), b.schema) AS alter
+  FROM hotrollback.binned_for_v1($1) b
+  JOIN hotrollback.object o ON (o.classid, o.objid) = (b.classid, b.objid)
+"""
+
+
+async def _objects(db: Database, relid: int, done: Restored) -> None:
+    """The types and routines that it needs."""
+    for row in await db.fetch(_OBJECTS, relid):
+        what = f"{row['word'].lower()} {row['name']}"
+        try:
+            async with db.transaction():
+                gone = await db.fetchval(
+                    "SELECT hotrollback.unbin_object_v1($1, $2)", row["classid"], row["objid"]
+                )
+        except Exception as error:
+            if sqlstate(error) not in _NAME_TAKEN:
+                raise
+            done.missing.append((f"{what}, which it has from the bin: {error}", row["alter"]))
+            continue
+        done.missing += [(f"what role {role} had on {what}", _NO_ROLE) for role in gone]
+
+
+# Another type or routine has it by now, or its schema is gone.
+_NAME_TAKEN: Final = frozenset({"42710", "42723", "3F000"})
 
 
 # What it hangs on: parents, and foreign keys with where the tables are that they refer to.

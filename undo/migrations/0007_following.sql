@@ -279,7 +279,9 @@ BEGIN
     -- Without its default a column is another one.
     SELECT jsonb_agg(CASE WHEN d.object_type = 'default value' THEN jsonb_build_array(
                          'pg_class'::regclass::oid::bigint,
-                         to_regclass(format('%I.%I', d.address_names[1], d.address_names[2]))::oid::bigint,
+                         -- Not by to_regclass: whoever drops it may not look into every schema.
+                         (SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                           WHERE n.nspname = d.address_names[1] AND c.relname = d.address_names[2]),
                          -1)
                      ELSE jsonb_build_array(d.classid::bigint, d.objid::bigint, d.objsubid, d.object_type,
                                             d.object_identity) END),

@@ -125,45 +125,67 @@ BEGIN
     END LOOP;
 END $$;
 
--- Who owns a table and what belongs to it, and what others may do there: {owner, statistics: [{oid, owner}],
--- policies: [{name, roles}], granted: [..], roles: {number: name}}. A grant comes after the one that it rests on. What everybody
--- may do is left: nobody comes to where it is.
-CREATE FUNCTION hotrollback.rights_v1(relation oid, parts json, statistics json) RETURNS jsonb
+-- What may be granted on, as DDL names it.
+CREATE FUNCTION hotrollback.granted_on_v1(kind text, object oid) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT format('%s %s', kind, i.identity)
+      FROM pg_identify_object(CASE kind WHEN 'TYPE' THEN 'pg_type'::regclass WHEN 'ROUTINE' THEN 'pg_proc'::regclass
+                              ELSE 'pg_class'::regclass END, object, 0) i
+$$;
+
+-- What others may do with some objects ([{kind, relid, column, owner, acl}]). A grant comes after the one
+-- that it rests on. What everybody may do is left: nobody comes to where it is.
+CREATE FUNCTION hotrollback.granted_v1(objects jsonb) RETURNS jsonb
     LANGUAGE sql STABLE SET search_path = pg_catalog
     AS $$
     WITH RECURSIVE entry AS (
-        SELECT c.oid AS relid, c.relkind, c.relowner, NULL::name AS column_, a.*
-          FROM json_to_recordset(parts) AS p(oid oid) JOIN pg_class c ON c.oid = p.oid
-         CROSS JOIN LATERAL aclexplode(c.relacl) a
-         UNION ALL
-        SELECT c.oid, c.relkind, c.relowner, t.attname, a.*
-          FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid
-         CROSS JOIN LATERAL aclexplode(t.attacl) a
-         WHERE c.oid = relation AND NOT t.attisdropped
+        SELECT o.kind, o.relid, o."column" AS column_, o.owner, a.*
+          FROM jsonb_to_recordset(objects)
+               AS o(kind text, relid oid, "column" name, owner oid, acl aclitem[])
+         CROSS JOIN LATERAL aclexplode(o.acl) a
     ), chain AS (
-        SELECT e.*, 0 AS turn FROM entry e WHERE e.grantor = e.relowner
+        SELECT e.*, 0 AS turn FROM entry e WHERE e.grantor = e.owner
          UNION ALL
         SELECT e.*, c.turn + 1
-          FROM chain c JOIN entry e ON e.relid = c.relid AND e.grantor = c.grantee AND c.is_grantable
-                                   AND e.privilege_type = c.privilege_type
+          FROM chain c JOIN entry e ON e.kind = c.kind AND e.relid = c.relid AND e.grantor = c.grantee
+                                   AND c.is_grantable AND e.privilege_type = c.privilege_type
                                    AND (c.column_ IS NULL OR c.column_ = e.column_)
     ), granted AS (
-        SELECT c.relid, c.relkind, c.column_, c.grantor, c.grantee, c.privilege_type, c.is_grantable,
+        SELECT c.kind, c.relid, c.column_, c.grantor, c.grantee, c.privilege_type, c.is_grantable,
                max(c.turn) AS turn
           FROM chain c
-         WHERE c.grantee <> c.relowner AND (c.grantee <> 0 OR c.turn > 0)
+         WHERE c.grantee <> c.owner AND (c.grantee <> 0 OR c.turn > 0)
          GROUP BY 1, 2, 3, 4, 5, 6, 7
     )
-    SELECT x.rights || jsonb_build_object('roles', (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+               'kind', g.kind, 'relid', g.relid::bigint, 'privilege', g.privilege_type, 'column', g.column_,
+               'by', g.grantor::bigint, 'to', g.grantee::bigint, 'option', g.is_grantable)
+                              ORDER BY g.turn), '[]')
+      FROM granted g
+$$;
+
+-- With the names of the roles that it tells of: roles: {number: name}.
+CREATE FUNCTION hotrollback.with_roles_v1(rights jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT rights || jsonb_build_object('roles', (
                SELECT coalesce(jsonb_object_agg(r.oid, r.rolname), '{}') FROM pg_roles r
                 WHERE r.oid IN (
-                    SELECT (x.rights ->> 'owner')::oid UNION
-                    SELECT (s ->> 'owner')::oid FROM jsonb_array_elements(x.rights -> 'statistics') s UNION
-                    SELECT u.id::oid FROM jsonb_array_elements(x.rights -> 'policies') p
+                    SELECT (rights ->> 'owner')::oid UNION
+                    SELECT (s ->> 'owner')::oid FROM jsonb_array_elements(rights -> 'statistics') s UNION
+                    SELECT u.id::oid FROM jsonb_array_elements(rights -> 'policies') p
                      CROSS JOIN LATERAL jsonb_array_elements_text(p -> 'roles') AS u(id) UNION
-                    SELECT (g ->> 'to')::oid FROM jsonb_array_elements(x.rights -> 'granted') g UNION
-                    SELECT (g ->> 'by')::oid FROM jsonb_array_elements(x.rights -> 'granted') g)))
-      FROM (SELECT jsonb_build_object(
+                    SELECT (g ->> 'to')::oid FROM jsonb_array_elements(rights -> 'granted') g UNION
+                    SELECT (g ->> 'by')::oid FROM jsonb_array_elements(rights -> 'granted') g)))
+$$;
+
+-- Who owns a table and what belongs to it, and what others may do there: {owner, statistics: [{oid, owner}],
+-- policies: [{name, roles}], granted: [..], roles: {number: name}}.
+CREATE FUNCTION hotrollback.rights_v1(relation oid, parts json, statistics json) RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT hotrollback.with_roles_v1(jsonb_build_object(
         'owner', (SELECT c.relowner::bigint FROM pg_class c WHERE c.oid = relation),
         'statistics', (SELECT coalesce(jsonb_agg(jsonb_build_object('oid', x.oid::bigint,
                                                                     'owner', x.stxowner::bigint)), '[]')
@@ -172,13 +194,71 @@ CREATE FUNCTION hotrollback.rights_v1(relation oid, parts json, statistics json)
         'policies', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', p.polname,
                                                                   'roles', p.polroles::bigint[])), '[]')
                        FROM pg_policy p WHERE p.polrelid = relation AND p.polroles <> '{0}'),
-        'granted', (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                               'kind', CASE g.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
-                               'relid', g.relid::bigint, 'privilege', g.privilege_type, 'column', g.column_,
-                               'by', g.grantor::bigint, 'to', g.grantee::bigint, 'option', g.is_grantable)
-                                              ORDER BY g.turn), '[]')
-                      FROM granted g)) AS rights) x
+        'granted', (SELECT hotrollback.granted_v1(coalesce(jsonb_agg(jsonb_build_object(
+                               'kind', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
+                               'relid', c.oid::bigint, 'column', a.column_, 'owner', c.relowner::bigint,
+                               'acl', to_jsonb(a.acl))), '[]'))
+                      FROM json_to_recordset(parts) AS p(oid oid) JOIN pg_class c ON c.oid = p.oid
+                     CROSS JOIN LATERAL (
+                           SELECT NULL::name AS column_, c.relacl AS acl
+                            UNION ALL
+                           SELECT t.attname, t.attacl FROM pg_attribute t
+                            WHERE c.oid = relation AND t.attrelid = c.oid AND NOT t.attisdropped) a
+                     WHERE a.acl IS NOT NULL)))
 $$;
+
+CREATE FUNCTION hotrollback.revoke_v1(granted jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+DECLARE
+    each record;
+BEGIN
+    FOR each IN SELECT DISTINCT g ->> 'kind' AS kind, (g ->> 'relid')::oid AS object, (g ->> 'to')::oid::regrole AS role
+                  FROM jsonb_array_elements(granted) g WHERE (g ->> 'to')::oid <> 0
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %s CASCADE', hotrollback.granted_on_v1(each.kind, each.object),
+                       each.role);
+    END LOOP;
+END $$;
+
+-- The roles of with_roles_v1 that are there now, by number or else by name: {number: name or null}.
+CREATE FUNCTION hotrollback.roles_now_v1(had jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT coalesce(jsonb_object_agg(h.key, coalesce(r.rolname, n.rolname)), '{}')
+      FROM jsonb_each_text(had -> 'roles') h
+      LEFT JOIN pg_roles r ON r.oid = h.key::oid
+      LEFT JOIN pg_roles n ON n.rolname = h.value
+$$;
+
+-- Grants again what revoke_v1 took; the roles that are not there any more, and get nothing.
+CREATE FUNCTION hotrollback.grant_v1(had jsonb) RETURNS text[]
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+DECLARE
+    roles constant jsonb := hotrollback.roles_now_v1(had);
+    mine constant text := current_setting('role');
+    each record;
+BEGIN
+    FOR each IN SELECT hotrollback.granted_on_v1(g.value ->> 'kind', (g.value ->> 'relid')::oid) AS name,
+                       g.value ->> 'privilege' AS privilege,
+                       coalesce(' (' || quote_ident(g.value ->> 'column') || ')', '') AS part,
+                       g.value -> 'by' = had -> 'owner' AS owners, roles ->> (g.value ->> 'by') AS grantor,
+                       CASE g.value ->> 'to' WHEN '0' THEN 'PUBLIC'
+                       ELSE quote_ident(roles ->> (g.value ->> 'to')) END AS grantee,
+                       CASE WHEN (g.value ->> 'option')::boolean THEN ' WITH GRANT OPTION' ELSE '' END AS option
+                  FROM jsonb_array_elements(had -> 'granted') WITH ORDINALITY AS g(value, turn)
+                 ORDER BY g.turn
+    LOOP
+        CONTINUE WHEN each.grantee IS NULL OR (each.grantor IS NULL AND NOT each.owners);
+        IF NOT each.owners THEN
+            PERFORM set_config('role', each.grantor, true);
+        END IF;
+        EXECUTE format('GRANT %s%s ON %s TO %s%s', each.privilege, each.part, each.name, each.grantee, each.option);
+        PERFORM set_config('role', mine, true);
+    END LOOP;
+    RETURN ARRAY(SELECT had -> 'roles' ->> r.key FROM jsonb_each(roles) r WHERE r.value = 'null');
+END $$;
 
 -- What is in the bin stands in the way of no role: it is that of whoever moved it there.
 CREATE FUNCTION hotrollback.take_rights_v1(relation oid) RETURNS void
@@ -191,12 +271,7 @@ BEGIN
     UPDATE hotrollback.bin b SET rights = hotrollback.rights_v1(relation, b.parts, b.statistics)
      WHERE b.relid = relation RETURNING b.rights INTO had;
     EXECUTE format('ALTER TABLE %s OWNER TO CURRENT_USER', relation::regclass);
-    FOR each IN SELECT DISTINCT g ->> 'kind' AS kind, (g ->> 'relid')::oid::regclass AS name,
-                                (g ->> 'to')::oid::regrole AS role
-                  FROM jsonb_array_elements(had -> 'granted') g WHERE (g ->> 'to')::oid <> 0
-    LOOP
-        EXECUTE format('REVOKE ALL ON %s %s FROM %s CASCADE', each.kind, each.name, each.role);
-    END LOOP;
+    PERFORM hotrollback.revoke_v1(had -> 'granted');
     FOR each IN SELECT p ->> 'name' AS name FROM jsonb_array_elements(had -> 'policies') p LOOP
         EXECUTE format('ALTER POLICY %I ON %s TO PUBLIC', each.name, relation::regclass);
     END LOOP;
@@ -215,12 +290,7 @@ CREATE FUNCTION hotrollback.give_rights_v1(relation oid) RETURNS text[]
     AS $$
 DECLARE
     had constant jsonb := (SELECT b.rights FROM hotrollback.bin b WHERE b.relid = relation);
-    roles constant jsonb := (
-        SELECT jsonb_object_agg(h.key, coalesce(r.rolname, n.rolname))
-          FROM jsonb_each_text(had -> 'roles') h
-          LEFT JOIN pg_roles r ON r.oid = h.key::oid
-          LEFT JOIN pg_roles n ON n.rolname = h.value);
-    mine constant text := current_setting('role');
+    roles constant jsonb := hotrollback.roles_now_v1(had);
     each record;
 BEGIN
     FOR each IN SELECT p ->> 'name' AS name, t.roles
@@ -242,25 +312,7 @@ BEGIN
     IF roles ->> (had ->> 'owner') IS NOT NULL THEN
         EXECUTE format('ALTER TABLE %s OWNER TO %I', relation::regclass, roles ->> (had ->> 'owner'));
     END IF;
-    FOR each IN SELECT g.value ->> 'kind' AS kind, (g.value ->> 'relid')::oid::regclass AS name,
-                       g.value ->> 'privilege' AS privilege,
-                       coalesce(' (' || quote_ident(g.value ->> 'column') || ')', '') AS part,
-                       g.value -> 'by' = had -> 'owner' AS owners, roles ->> (g.value ->> 'by') AS grantor,
-                       CASE g.value ->> 'to' WHEN '0' THEN 'PUBLIC'
-                       ELSE quote_ident(roles ->> (g.value ->> 'to')) END AS grantee,
-                       CASE WHEN (g.value ->> 'option')::boolean THEN ' WITH GRANT OPTION' ELSE '' END AS option
-                  FROM jsonb_array_elements(had -> 'granted') WITH ORDINALITY AS g(value, turn)
-                 ORDER BY g.turn
-    LOOP
-        CONTINUE WHEN each.grantee IS NULL OR (each.grantor IS NULL AND NOT each.owners);
-        IF NOT each.owners THEN
-            PERFORM set_config('role', each.grantor, true);
-        END IF;
-        EXECUTE format('GRANT %s%s ON %s %s TO %s%s', each.privilege, each.part, each.kind, each.name,
-                       each.grantee, each.option);
-        PERFORM set_config('role', mine, true);
-    END LOOP;
-    RETURN ARRAY(SELECT had -> 'roles' ->> r.key FROM jsonb_each(roles) r WHERE r.value = 'null');
+    RETURN hotrollback.grant_v1(had);
 END $$;
 
 -- Moves a table away, of which bin_keys_v1 has seen to the rest.

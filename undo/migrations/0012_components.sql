@@ -270,6 +270,9 @@ BEGIN
        AND (objects IS NULL OR p.oid = ANY (objects))
        AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'hotrollback', 'hotrollback_bin')
        AND n.nspname !~ '^pg_' AND NOT hotrollback.of_extension_v1('pg_proc', p.oid)
+       -- A range's come and go with it.
+       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+                                                 AND d.refclassid = 'pg_type'::regclass AND d.deptype = 'i')
     UNION ALL
     -- The types of relations and arrays come and go with these.
     SELECT 'pg_type'::regclass::oid, t.oid, 0, 0::oid, jsonb_strip_nulls(jsonb_build_object(

@@ -19,6 +19,7 @@ CREATE PROCEDURE hotrollback.run_ddl_v1(statement text)
     LANGUAGE plpgsql
     AS $$
 DECLARE
+    whole constant text := statement OPERATOR(pg_catalog.||) ' CASCADE';
     losing text;
     resting text;
 BEGIN
@@ -40,8 +41,24 @@ BEGIN
         END IF;
     END;
     IF losing IS NULL THEN
-        PERFORM hotrollback.quietly_v1(statement OPERATOR(pg_catalog.||) ' CASCADE');
-        INSERT INTO hotrollback.gap (reason, statement) VALUES ('lost', statement);
+        BEGIN
+            PERFORM hotrollback.quietly_v1(whole);
+            losing := pg_catalog.current_setting('hotrollback.lost', true);
+            RAISE EXCEPTION USING ERRCODE = 'RB005', MESSAGE = losing;
+        EXCEPTION WHEN SQLSTATE 'RB005' THEN
+            losing := SQLERRM;
+        END;
+        BEGIN
+            IF hotrollback.spare_objects_v1(losing) THEN
+                RETURN;
+            END IF;
+            losing := '';
+        EXCEPTION WHEN OTHERS THEN -- why, is told with the gap that it leaves
+            losing := pg_catalog.format(' (%s)', SQLERRM);
+        END;
+        PERFORM hotrollback.quietly_v1(whole);
+        INSERT INTO hotrollback.gap (reason, statement)
+        VALUES ('lost', statement OPERATOR(pg_catalog.||) losing);
         RETURN;
     END IF;
     BEGIN
@@ -58,12 +75,21 @@ BEGIN
 END $$;
 
 -- Whether what an object may not be dropped for is all in the bin, where nobody knows of it: its server
--- would have let it go. What is in the bin loses it, then.
+-- would have let it go. It goes to the bin, too, or what is there loses it.
 CREATE FUNCTION hotrollback.only_binned_v1(statement text, resting text) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog
     AS $$
     SELECT statement !~* '\m(cascade|restrict)\s*$' AND bool_and(line LIKE '% hotrollback\_bin.%')
       FROM regexp_split_to_table(resting, '\n') AS line
+$$;
+
+-- Whether others look at DDL.
+CREATE FUNCTION hotrollback.watched_v1() RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT EXISTS (SELECT FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
+                    WHERE p.pronamespace <> 'hotrollback'::regnamespace
+                      AND e.evtenabled <> 'D' AND e.evtevent <> 'login')
 $$;
 
 -- Not where others look at DDL: what they see would not be what the client has sent. Nor where a table on
@@ -75,9 +101,7 @@ CREATE FUNCTION hotrollback.can_be_spared_v1(losing text) RETURNS boolean
                             AND NOT bool_or(l ->> 2 = 'foreign table')
                        FROM jsonb_array_elements(x.told -> 'lost') l), false)
            AND x.told ->> 'tag' <> 'DROP OWNED'
-           AND NOT EXISTS (SELECT FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
-                            WHERE p.pronamespace <> 'hotrollback'::regnamespace
-                              AND e.evtenabled <> 'D' AND e.evtevent <> 'login')
+           AND NOT hotrollback.watched_v1()
       FROM (SELECT nullif(losing, '')::jsonb) AS x(told)
 $$;
 

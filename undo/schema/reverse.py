@@ -18,6 +18,7 @@ from undo.schema.steps import (
     creates,
     drops,
     drops_of_others,
+    moves,
     renames,
     unlike,
 )
@@ -100,6 +101,9 @@ async def _until_done(
         before = len(done)
         for statements in steps:
             error = await _attempt(db, statements, done)
+            if error is not None and _only_binned(error):
+                instead = moves(command.deltas, await there(db, command)).get(statements[0])
+                error = await _attempt(db, [instead], done) if instead else error
             failed = failed or error
         if failed is not None and len(done) == before:
             if not must:
@@ -118,6 +122,13 @@ async def _attempt(db: Database, statements: Statements, done: list[str]) -> Exc
         return error
     done.extend(statements)
     return None
+
+
+def _only_binned(error: Exception) -> bool:
+    """Whether it is a drop that was refused for what is in the bin, and for nothing else."""
+    lines = str(getattr(error, "detail", None) or "").splitlines()
+    refused = sqlstate(error) == "2BP01" and bool(lines)
+    return refused and all(" hotrollback_bin." in line for line in lines)
 
 
 # A lock, a deadlock: for whoever tries again.

@@ -13,6 +13,8 @@ from undo.schema.words import Statements, run_as
 NOT_COMPARED: Final = frozenset({"populated", "columns", "refers", "inherited", "local"})
 # Rows are in it: it is not dropped but moved, and not made but brought back.
 BINNED: Final = "table"
+# What follows a table there that needs it.
+MOVED: Final = frozenset({"enum", "domain", "range", "composite type", "function", "procedure"})
 
 
 def changed(delta: Delta) -> frozenset[str]:
@@ -47,7 +49,9 @@ def _problem(delta: Delta, there: There, going: Container[tuple[Any, ...]]) -> s
     left, then = delta.now, delta.then
     if left is None:
         taken = there.named(then) if then else None
-        return f"there is another {taken.label} by now" if taken and taken.name not in going else ""
+        if taken is None or taken.name in going or _came_back(taken, then):
+            return ""
+        return f"there is another {taken.label} by now"
     if left.kind == "other":
         return ""
     found = there.find(left)
@@ -55,6 +59,11 @@ def _problem(delta: Delta, there: There, going: Container[tuple[Any, ...]]) -> s
         return f"{left.label} is not there any more"
     later = sorted(f for f in changed(delta) if value(found, f) != value(left, f))
     return f"{left.label} was altered since ({', '.join(later)})" if later else ""
+
+
+def _came_back(taken: Component, then: Component | None) -> bool:
+    """Whether it is the same, by its place in the catalog: brought back from the bin."""
+    return then is not None and taken.id == then.id and taken.kind in {*MOVED, "attribute"}
 
 
 def renames(deltas: Iterable[Delta], there: There, *, parts: bool) -> list[Statements]:
@@ -86,6 +95,20 @@ def drops(deltas: Sequence[Delta], there: There) -> list[Statements]:
         present = there.find(one)
         if present is not None and (one.whole or one.relid not in going):
             found.append(KINDS[one.kind].drop(present))
+    return found
+
+
+def moves(deltas: Sequence[Delta], there: There) -> dict[str, str]:
+    """What is run in place of a drop where only what is in the bin needs what is dropped: by the
+    drop's own statement."""
+    found = {}
+    for delta in deltas:
+        if delta.then is None and delta.now is not None and delta.kind in MOVED:
+            one = there.find(delta.now)
+            if one is not None:
+                (drop,) = KINDS[one.kind].drop(one)
+                place = f"{one.id.classid}, {one.id.objid}"
+                found[drop] = f"SELECT hotrollback.bin_object_v1({place})"
     return found
 
 
@@ -145,6 +168,9 @@ def creates(deltas: Iterable[Delta], there: There) -> list[Statements]:
             continue
         on = there.on(one)
         if on is None and one.relid and not one.whole:
+            continue
+        if one.id in there.binned:
+            found.append([f"SELECT hotrollback.unbin_object_v1({one.id.classid}, {one.id.objid})"])
             continue
         statements = KINDS[one.kind].create(replace(one, on=on or one.on))
         found.append(_careful(one, there, statements))

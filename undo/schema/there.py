@@ -1,7 +1,7 @@
 """The components that a command was about, as they are now."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,11 +19,18 @@ class There:
     relids: Mapping[int, tuple[int, str]]  # by that number: the one of now, and the name
     ids: Mapping[Id, Component] = field(default_factory=dict)
     names: Mapping[tuple[Any, ...], Component] = field(default_factory=dict)
+    binned: Container[Id] = frozenset()  # types and routines that are in the bin
 
     @classmethod
-    def of(cls, found: Iterable[Component], relids: Mapping[int, tuple[int, str]]) -> "There":
+    def of(
+        cls,
+        found: Iterable[Component],
+        relids: Mapping[int, tuple[int, str]],
+        binned: Container[Id] = frozenset(),
+    ) -> "There":
         known = tuple(found)
-        return cls(known, relids, {one.id: one for one in known}, {one.name: one for one in known})
+        ids = {one.id: one for one in known}
+        return cls(known, relids, ids, {one.name: one for one in known}, binned)
 
     def find(self, one: Component) -> Component | None:
         """What was recorded, under whatever name it has now."""
@@ -90,6 +97,7 @@ SELECT 1259::pg_catalog.int8, c.oid::pg_catalog.int8, 0, 0::pg_catalog.int8,
                   pg_catalog.unnest($2::pg_catalog.text[])) AS w(schema, name)
     ON w.schema = n.nspname AND w.name = c.relname
 """
+_BINNED: Final = "SELECT classid::pg_catalog.int8, objid::pg_catalog.int8 FROM hotrollback.binned"
 
 
 async def there(db: Database, command: Command) -> There:
@@ -120,7 +128,8 @@ async def there(db: Database, command: Command) -> There:
         _TAKEN, [image["schema"] for image in placed], [image["name"] for image in placed]
     )
     found += [one for one in (_component(row, {}, {}) for row in rows) if one.id not in known]
-    return There.of(found, relids)
+    binned = frozenset(Id(row["classid"], row["objid"], 0) for row in await db.fetch(_BINNED))
+    return There.of(found, relids, binned)
 
 
 def _component(

@@ -71,11 +71,13 @@ SELECT c.oid::pg_catalog.int8 AS relid, pg_catalog.format('%I.%I', n.nspname, c.
            ON p.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND t.oid = p.objid
          LEFT JOIN pg_catalog.pg_policy y
            ON p.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND y.oid = p.objid
+         LEFT JOIN pg_catalog.pg_attrdef f -- of a generated column
+           ON p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND f.oid = p.objid
         WHERE p.deptype = 'n' AND p.refobjid IN (c.oid, c.reltype)
           AND p.refclassid = CASE WHEN p.refobjid = c.oid
                                   THEN 'pg_catalog.pg_class'::pg_catalog.regclass
                                   ELSE 'pg_catalog.pg_type'::pg_catalog.regclass END
-          AND COALESCE(k.conrelid, w.ev_class, t.tgrelid, y.polrelid, 0)
+          AND COALESCE(k.conrelid, w.ev_class, t.tgrelid, y.polrelid, f.adrelid, 0)
               <> ALL ({{relids}}::pg_catalog.oid[])
           AND NOT hotrollback.belongs_v1(p.objid, {{relids}}::pg_catalog.oid[])
         LIMIT 1) AS needs ON true
