@@ -6,6 +6,7 @@ from fix_undo import BAD, Ground
 
 from undo.bin.entries import entries, find, pin
 from undo.bin.restore import Restored, restore
+from undo.engine import redo
 from undo.errors import (
     AmbiguousInBin,
     NameTaken,
@@ -314,3 +315,27 @@ async def test_roles_that_are_gone_are_named(ground: Ground, way: str) -> None:
         if way == "undo":
             assert (await ground.undo()).outcome is Outcome.DONE
             assert await content(ground) == before
+
+
+WRITTEN_BEFORE = {
+    "one by one": "INSERT INTO shop.person (name) VALUES ('Cid'); UPDATE town SET id = 2 WHERE id = 9;"
+                  + spared("DROP TABLE pet") + ";" + spared("DROP TABLE shop.person"),
+    "with their schema": "BEGIN; " + spared("DROP TABLE pet") + "; DELETE FROM shop.person WHERE name = 'Bob';"
+                         "INSERT INTO shop.person (name, town) VALUES ('Cid', 1);"
+                         + spared("DROP SCHEMA shop CASCADE") + "; COMMIT",
+    "with a new sequence": "BEGIN; ALTER TABLE pet ADD COLUMN more serial;" + spared("DROP TABLE pet") + "; COMMIT",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WRITTEN_BEFORE)
+async def test_what_was_written_before_is_taken_back_too(ground: Ground, way: str) -> None:
+    await ground.given(SETUP)
+    before = await content(ground)
+    await ground.write(WRITTEN_BEFORE[way])
+    after = await content(ground)
+    report = await ground.undo()
+    assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
+    assert await content(ground) == before
+    again = await redo(ground.db, None, by="test")
+    assert again.outcome is Outcome.DONE, (again.message, again.conflicts)
+    assert await content(ground) == after

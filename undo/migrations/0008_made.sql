@@ -347,6 +347,10 @@ BEGIN
     PERFORM hotrollback.rename_binned_v1(was.parts, false);
     EXECUTE format('ALTER TABLE hotrollback_bin.%I SET SCHEMA %I', was.name, was.schema);
     PERFORM hotrollback.move_statistics_v1(was.statistics, false);
+    -- The table's move says nothing of its sequences.
+    PERFORM hotrollback.swap_components_v1(
+        '', quote_ident(current_user)::regrole::oid,
+        ARRAY(SELECT p.oid FROM json_to_recordset(was.parts) AS p(oid oid)), '[]', '[]', '{}', '[]');
     INSERT INTO hotrollback.change (relid, op) VALUES (relation, 'C'); -- for the redo
     RETURN hotrollback.give_rights_v1(relation);
 END $$;

@@ -236,10 +236,14 @@ _NAMED: Final = "SELECT $1::pg_catalog.oid::pg_catalog.regclass::pg_catalog.text
 
 
 async def bring_back(db: Database, moves: Moves) -> None:
-    """When the rows are written that they refer to."""
+    """Before rows are looked at: those changed before their table went are there again."""
     for change in moves.back:
         gone = await db.fetchval("SELECT hotrollback.unbin_v1($1)", change.relid)
         if gone:
             raise NoRole(await db.fetchval(_NAMED, change.relid), ", ".join(gone))
+
+
+async def tie(db: Database, moves: Moves) -> None:
+    """To what they refer to and are parts of, when the rows are written that they refer to."""
     for change in moves.back:
         await db.execute("SELECT hotrollback.unbin_keys_v1($1)", change.relid)
