@@ -294,6 +294,19 @@ async def test_it_holds_no_role(ground: Ground, way: str) -> None:
         assert await content(ground) == before
 
 
+async def test_an_owner_keeps_what_it_may_where_the_log_s_may_too(ground: Ground) -> None:
+    """Whoever moves it becomes its owner for a time: what it was granted is not the owner's."""
+    await ground.given("""
+        CREATE TYPE kind AS ENUM ('a'); CREATE TABLE owned (k kind);
+        ALTER TABLE owned OWNER TO app; GRANT SELECT ON owned TO postgres;
+        ALTER TYPE kind OWNER TO app; GRANT USAGE ON TYPE kind TO postgres""")
+    before = await content(ground)
+    await ground.write(spared("DROP TABLE owned"))
+    await ground.write(spared("DROP TYPE kind"))
+    assert (await ground.undo()).outcome is Outcome.DONE
+    assert await content(ground) == before
+
+
 @pytest.mark.parametrize("way", ["restore", "undo"])
 async def test_roles_that_are_gone_are_named(ground: Ground, way: str) -> None:
     async with roles_made(ground.db, ground.database, "a", "b", "c") as (a, b, c):

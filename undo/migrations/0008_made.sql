@@ -270,8 +270,9 @@ DECLARE
 BEGIN
     UPDATE hotrollback.bin b SET rights = hotrollback.rights_v1(relation, b.parts, b.statistics)
      WHERE b.relid = relation RETURNING b.rights INTO had;
-    EXECUTE format('ALTER TABLE %s OWNER TO CURRENT_USER', relation::regclass);
+    -- While they are not the owner's: whoever moves it may have been granted something, too.
     PERFORM hotrollback.revoke_v1(had -> 'granted');
+    EXECUTE format('ALTER TABLE %s OWNER TO CURRENT_USER', relation::regclass);
     FOR each IN SELECT p ->> 'name' AS name FROM jsonb_array_elements(had -> 'policies') p LOOP
         EXECUTE format('ALTER POLICY %I ON %s TO PUBLIC', each.name, relation::regclass);
     END LOOP;

@@ -90,9 +90,10 @@ BEGIN
         EXECUTE format('ALTER %s RENAME TO %I', hotrollback.granted_on_v1(each.word, each.oid),
                        (each.oid || '_' || each.name)::name);
     END LOOP;
-    PERFORM hotrollback.own_object_v1($1, $2, current_user);
+    -- In this order, as take_rights_v1 does.
     PERFORM hotrollback.revoke_v1(b.rights -> 'granted') FROM hotrollback.binned b
       WHERE (b.classid, b.objid) = ($1, $2);
+    PERFORM hotrollback.own_object_v1($1, $2, current_user);
 END $$;
 
 -- Of a multirange the owner is its range's: what has it already is left.
