@@ -123,6 +123,23 @@ async def test_what_cannot_be_moved_is_said(ground: Ground) -> None:
     assert reasons == [("lost",)]
 
 
+async def test_a_number_is_one_catalog_s(ground: Ground) -> None:
+    """A function that has by chance the number of a type is not dropped with that."""
+    await ground.given("CREATE TYPE kind AS ENUM ('a'); CREATE TABLE t (k kind);"
+                       "CREATE FUNCTION alike() RETURNS int LANGUAGE sql AS 'SELECT 1'")  # fmt: skip
+    await ground.db.execute("""
+        SET allow_system_table_mods = on;
+        UPDATE pg_depend SET objid = 'kind'::regtype
+         WHERE classid = 'pg_proc'::regclass AND objid = 'alike'::regproc;
+        UPDATE pg_proc SET oid = 'kind'::regtype WHERE proname = 'alike';
+        RESET allow_system_table_mods""")
+    await ground.write(spared("DROP TABLE t"))
+    await ground.write(spared("DROP TYPE kind"))
+    assert await ground.db.fetchval("SELECT to_regtype('kind') IS NULL")
+    assert await ground.db.fetchval("SELECT to_regproc('alike') IS NOT NULL")
+    await no_gap(ground)
+
+
 async def test_no_role_is_held(ground: Ground) -> None:
     maker, guest = (f'"{name} {ground.database.name}"' for name in ("maker", "guest"))
     await ground.given(f"""

@@ -194,7 +194,9 @@ CREATE FUNCTION hotrollback.spare_objects_v1(losing text) RETURNS boolean
     AS $$
 DECLARE
     told constant jsonb := nullif(losing, '')::jsonb;
-    left_ oid[]; -- of what the statement named
+    class_ constant oid := CASE WHEN told ->> 'tag' IN ('DROP TYPE', 'DROP DOMAIN') THEN 'pg_type'::regclass
+                                ELSE 'pg_proc'::regclass END;
+    left_ oid[]; -- of what the statement named, in this class
     each record;
     resting text;
     moving boolean := false;
@@ -203,18 +205,20 @@ BEGIN
     SELECT array_agg(o.oid) INTO left_
       FROM jsonb_array_elements(told -> 'dropped') d
       JOIN hotrollback.object o ON (o.class, o.oid) = ((d ->> 0)::oid, (d ->> 1)::oid)
-     WHERE NOT o.within AND o.schema <> 'hotrollback_bin';
+     WHERE o.class = class_ AND NOT o.within AND o.schema <> 'hotrollback_bin';
     IF left_ IS NULL OR hotrollback.watched_v1()
        OR told ->> 'tag' NOT IN ('DROP TYPE', 'DROP DOMAIN', 'DROP FUNCTION', 'DROP PROCEDURE', 'DROP ROUTINE')
        OR EXISTS (SELECT FROM hotrollback.object o
-                   WHERE o.oid = ANY (left_) AND NOT (o.movable AND NOT hotrollback.of_extension_v1(o.class, o.oid)))
+                   WHERE o.class = class_ AND o.oid = ANY (left_)
+                     AND NOT (o.movable AND NOT hotrollback.of_extension_v1(o.class, o.oid)))
     THEN
         RETURN false;
     END IF;
     -- First what nobody needs, so that nothing is moved for the sake of that.
     WHILE left_ <> '{}' LOOP
         progress := false;
-        FOR each IN SELECT o.* FROM hotrollback.object o WHERE o.oid = ANY (left_) LOOP
+        FOR each IN SELECT o.* FROM hotrollback.object o
+                     WHERE o.class = class_ AND o.oid = ANY (left_) LOOP
             BEGIN
                 EXECUTE format('DROP %s', hotrollback.granted_on_v1(each.word, each.oid));
                 progress := true;
