@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from undo.log import LOCK_UNDO
+
 
 class Row(Protocol):
     """A row of a result: by position, by name, and as pairs for dict()."""
@@ -49,3 +51,10 @@ def sqlstate(error: BaseException) -> str | None:
     """The SQLSTATE that a driver's error carries; None if it is not the server's."""
     state = getattr(error, "sqlstate", None)
     return state if isinstance(state, str) else None
+
+
+async def lock_undo(db: Database) -> None:
+    """Until the transaction ends no undo is at work but this one, and nothing else comes or goes in
+    the bin."""
+    key: Any = LOCK_UNDO
+    await db.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")

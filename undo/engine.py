@@ -9,7 +9,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any, Final
 
-from undo.database import Database
+from undo.database import Database, lock_undo
 from undo.ends import (
     nothing_left,
     only_cleared,
@@ -25,7 +25,6 @@ from undo.errors import (
     UsageError,
 )
 from undo.image import PINNED_SETTINGS
-from undo.log import LOCK_UNDO
 from undo.model import Outcome
 from undo.origin import check_origin
 from undo.policies import POLICIES
@@ -143,8 +142,7 @@ async def ready(db: Database) -> None:
 async def _attempt(
     db: Database, request: UndoRequest, progress: Progress, trial: Trial, part: Part
 ) -> Report:
-    key: Any = LOCK_UNDO
-    await db.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
+    await lock_undo(db)
     for name, value in (*_SETTINGS, ("lock_timeout", lock_timeout(request))):
         await db.fetchval("SELECT pg_catalog.set_config($1, $2, true)", name, value)
     progress("select", 0, 0)
@@ -153,7 +151,7 @@ async def _attempt(
     if chosen.redo_of is not None:
         await not_redone_yet(db, chosen.redo_of)
     chosen.along = trial.along
-    if not part.listed and not part.undo_id and not part.parts:
+    if not part.parts:
         chosen.cleared = await clear(db, chosen)
     commands = () if part.listed or part.undo_id else await commands_of(db, chosen)
     if commands and part.parts:

@@ -5,12 +5,11 @@ An undo of the drop then finds the table gone, or the values not kept any more, 
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from undo.bin.entries import TABLE, Entry, entries, find, with_partitions
-from undo.database import Database, sqlstate
+from undo.database import Database, lock_undo, sqlstate
 from undo.errors import StillNeeded
-from undo.log import LOCK_UNDO
 
 _LOCK_TIMEOUT_MS: Final = 10_000
 _IN_USE: Final = frozenset({"55P03", "40P01"})
@@ -85,10 +84,8 @@ async def purge(
 
 async def drop_unneeded(db: Database) -> None:
     """Types and routines in the bin, of which nothing there is made any more."""
-    key: Any = LOCK_UNDO
     async with db.transaction():
-        # Not while an undo may bring them back.
-        await db.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
+        await lock_undo(db)
         await db.execute("SELECT hotrollback.drop_unneeded_v1()")
 
 
@@ -121,9 +118,7 @@ async def let_go(db: Database, entry: Entry, *, lock_timeout_ms: int) -> str:
 
 
 async def _drop(db: Database, entry: Entry) -> str:
-    key: Any = LOCK_UNDO
-    # Not while an undo may bring it back.
-    await db.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
+    await lock_undo(db)
     place = await db.fetchval(_PLACE, entry.held)
     if place is None:
         return "it is not in the bin any more"

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from undo.bin.entries import TABLE, Entry, find, with_partitions
-from undo.database import Database, sqlstate
+from undo.database import Database, lock_undo, sqlstate
 from undo.errors import NameTaken, NoSchema, OnlyValues, UsageError
-from undo.log import LOCK_UNDO
 from undo.model import Outcome
 from undo.report import Report, TableReport
 from undo.request import Selection, UndoRequest
@@ -18,8 +17,6 @@ from undo.stages.part import WHOLE
 from undo.stages.record import keep_report, record
 
 _LOCK_TIMEOUT_MS: Final = 10_000
-
-
 _NO_ROLE: Final = "the role is gone; GRANT, or ALTER TABLE .. OWNER TO, gives it to another one"
 
 
@@ -37,10 +34,9 @@ async def restore(
 ) -> Restored:
     """One transaction. `new_name`: table, or schema.table, as SQL has it. Raises UsageError where
     it cannot come back."""
-    key: Any = LOCK_UNDO
     async with db.transaction():
         await db.execute(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT_MS}")
-        await db.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({key})")
+        await lock_undo(db)
         await db.execute("SET LOCAL hotrollback.tag = ''")
         entry = await find(db, name)
         if entry.kind != TABLE:

@@ -162,8 +162,8 @@ BEGIN
                         FROM hotrollback.lost_v1(before, after, others, dropped) l), '[]');
 END $$;
 
--- Of a table: whether it is as it is known to be but for indexes that are not finished, and these. NULL
--- where somebody else may be making one just now.
+-- The indexes of a table that are not finished, where it is for the rest as it is known to be; NULL where
+-- it is not.
 CREATE FUNCTION hotrollback.unfinished_indexes_v1(relation oid) RETURNS regclass[]
     LANGUAGE sql VOLATILE SET search_path = pg_catalog
     AS $$

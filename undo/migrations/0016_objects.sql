@@ -3,10 +3,9 @@
 CREATE TABLE hotrollback.binned (
     classid oid NOT NULL, -- as their components have it: of a composite type it is its relation
     objid oid NOT NULL,
-    word text NOT NULL, -- in DDL
     schema name NOT NULL,
     name name NOT NULL,
-    parts jsonb NOT NULL, -- [{word, oid, schema, name, owner}], with itself as the first one
+    parts jsonb NOT NULL, -- [{word, oid, schema, name}], with itself as the first one
     rights jsonb NOT NULL, -- as with_roles_v1 has them
     xid bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -58,8 +57,8 @@ CREATE FUNCTION hotrollback.bin_object_v1(classid oid, objid oid) RETURNS void
 DECLARE
     each record;
 BEGIN
-    INSERT INTO hotrollback.binned (classid, objid, word, schema, name, parts, rights)
-    SELECT o.classid, o.objid, o.word, o.schema, o.name, x.parts,
+    INSERT INTO hotrollback.binned (classid, objid, schema, name, parts, rights)
+    SELECT o.classid, o.objid, o.schema, o.name, x.parts,
            hotrollback.with_roles_v1(jsonb_build_object(
                'owner', o.owner::bigint, 'granted', hotrollback.granted_v1(x.granted)))
       FROM hotrollback.object o

@@ -23,14 +23,16 @@ SELECT c.ctid::pg_catalog.text AS place, c.xid,
                       AND l.mode = 'ShareUpdateExclusiveLock'
                       AND a.backend_type IS DISTINCT FROM 'autovacuum worker')
 """
-_AS_KNOWN: Final = "SELECT hotrollback.unfinished_indexes_v1($1) IS NOT NULL"
+_INDEXES: Final = (
+    "SELECT hotrollback.unfinished_indexes_v1($1)::pg_catalog.oid[]::pg_catalog.int8[]"
+)
 # Not what was there before it.
 _UNFINISHED: Final = """
 SELECT pg_catalog.format('DROP INDEX %I.%I', n.nspname, c.relname)
-  FROM pg_catalog.unnest(hotrollback.unfinished_indexes_v1($1)) AS u(index)
-  JOIN pg_catalog.pg_class c ON c.oid = u.index
+  FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE pg_catalog.age(c.xmin) <= pg_catalog.age(($2 % 4294967296)::pg_catalog.text::pg_catalog.xid)
+ WHERE c.oid = ANY ($1::pg_catalog.oid[])
+   AND pg_catalog.age(c.xmin) <= pg_catalog.age(($2 % 4294967296)::pg_catalog.text::pg_catalog.xid)
 """
 _EXPLAINED: Final = "DELETE FROM hotrollback.gap WHERE ctid = $1::pg_catalog.text::pg_catalog.tid"
 
@@ -40,9 +42,10 @@ async def clear(db: Database, chosen: Chosen) -> tuple[str, ...]:
     is missing in the log. What was run."""
     done: list[str] = []
     for row in await db.fetch(_ANNOUNCED.format(where=chosen.gaps_where), *chosen.args):
-        if not await db.fetchval(_AS_KNOWN, row["relid"]):
+        indexes = await db.fetchval(_INDEXES, row["relid"])
+        if indexes is None:
             continue
-        for (statement,) in await db.fetch(_UNFINISHED, row["relid"], row["xid"]):
+        for (statement,) in await db.fetch(_UNFINISHED, indexes, row["xid"]):
             await db.execute(statement)
             done.append(statement)
         await db.execute(_EXPLAINED, row["place"])
