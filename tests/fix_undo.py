@@ -11,6 +11,7 @@ from fix_postgres import Database
 
 from undo.engine import redo, run
 from undo.install import install
+from undo.model import Outcome
 from undo.report import Report
 from undo.request import Selection, UndoRequest
 
@@ -72,6 +73,19 @@ class Ground:
 
     async def dump(self) -> list[str]:
         return await asyncio.to_thread(self.database.dump)
+
+    async def content(self) -> list[str]:
+        """A dump without what the log attaches to tables of others."""
+        return [line for line in await self.dump() if "hotrollback" not in line]
+
+    async def there_and_back(self, before: list[str], after: list[str]) -> None:
+        """Undo what was written, and redo it: both are exact."""
+        report = await self.undo()
+        assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
+        assert await self.content() == before
+        again = await self.redo()
+        assert again.outcome is Outcome.DONE, (again.message, again.conflicts)
+        assert await self.content() == after
 
     async def rows(self, query: str) -> list[tuple]:
         return [tuple(row) for row in await self.db.fetch(query)]

@@ -13,6 +13,8 @@ from fix_undo import columns_sorted
 
 HERE = Path(__file__).parent / "alembic"
 TAG = "migration-42"
+# Which no dump takes along.
+UNFINISHED = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
 
 
 def alembic(proxy: Proxy, revision: str, tag: str = "") -> subprocess.CompletedProcess[str]:
@@ -73,9 +75,11 @@ def test_a_chain_is_taken_back(proxy_of_all: Proxy) -> None:
         assert failed.returncode != 0
         assert "could not create unique index" in failed.stderr
         assert database.psql("SELECT version_num FROM alembic_version") == [("011",)]
+        assert database.psql(UNFINISHED) == [("addresses_city",)]
         damaged = database.dump()
         done = undo(proxy_of_all, "undo", "--tag", TAG)
         assert done.returncode == 0, done.stdout + done.stderr
+    assert database.psql(UNFINISHED) == []
     assert without(database.dump(), "visits") == without(before, "visits")
     assert database.psql("SELECT id FROM visits ORDER BY id") == [(v,) for v in written]
     (undone,) = database.psql("SELECT max(id) FROM hotrollback.undo")

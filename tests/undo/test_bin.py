@@ -6,7 +6,6 @@ from fix_undo import BAD, Ground
 
 from undo.bin.entries import entries, find, pin
 from undo.bin.restore import Restored, restore
-from undo.engine import redo
 from undo.errors import (
     AmbiguousInBin,
     NameTaken,
@@ -44,10 +43,6 @@ ANALYZE
 def spared(statement: str) -> str:
     """As a proxy runs it."""
     return "CALL hotrollback.run_ddl_v1('" + statement.replace("'", "''") + "')"
-
-
-async def content(ground: Ground) -> list[str]:
-    return [line for line in await ground.dump() if "hotrollback" not in line]
 
 
 async def back(ground: Ground, name: str, new_name: str | None = None) -> Restored:
@@ -93,7 +88,7 @@ async def test_the_role_is_the_one_that_was_set(ground: Ground) -> None:
 
 async def test_a_table_comes_back_with_all_that_was_its_own(ground: Ground) -> None:
     await ground.given(SETUP)
-    before = await content(ground)
+    before = await ground.content()
     await ground.write(spared("DROP TABLE shop.person CASCADE"))
     done = await back(ground, "person")
     assert done.tables == ["shop.person"]
@@ -101,19 +96,19 @@ async def test_a_table_comes_back_with_all_that_was_its_own(ground: Ground) -> N
     ((what, remedy),) = done.missing
     assert what == "foreign keys of others to it (pet_owner_fkey of public.pet)"
     assert remedy.startswith("the undo of transaction ")
-    lacking = sorted(set(before) - set(await content(ground)))
+    lacking = sorted(set(before) - set(await ground.content()))
     assert len(lacking) == 1
     assert "ADD CONSTRAINT pet_owner_fkey FOREIGN KEY" in lacking[0]
     assert await entries(ground.db) == ()
     # What went with it is the undo's, which knows that the table is there again.
     report = await ground.undo()
     assert report.outcome is Outcome.DONE, report.message
-    assert await content(ground) == before
+    assert await ground.content() == before
 
 
 async def test_partitions_come_along(ground: Ground) -> None:
     await ground.given(SETUP)
-    before = await content(ground)
+    before = await ground.content()
     await ground.write(spared("DROP TABLE part"))
     assert len(await entries(ground.db)) == 4
     done = await back(ground, "part")
@@ -123,10 +118,10 @@ async def test_partitions_come_along(ground: Ground) -> None:
         "public.part_a1",
         "public.part_b",
     ]
-    assert (done.missing, await content(ground)) == ([], before)
+    assert (done.missing, await ground.content()) == ([], before)
     await ground.write(spared("DROP TABLE part_b"), tag="other")
     done = await back(ground, "part_b")
-    assert (done.missing, await content(ground)) == ([], before)
+    assert (done.missing, await ground.content()) == ([], before)
 
 
 async def test_under_another_name(ground: Ground) -> None:
@@ -152,7 +147,7 @@ async def test_under_another_name(ground: Ground) -> None:
     assert await ground.rows(
         "INSERT INTO shop.human (name, boss) VALUES ('Cyd', 1) RETURNING id"
     ) == [(3,)]
-    (key,) = [line for line in await content(ground) if "boss_fkey" in line]
+    (key,) = [line for line in await ground.content() if "boss_fkey" in line]
     assert key.endswith("person_boss_fkey FOREIGN KEY (boss) REFERENCES shop.human(id);")
     done = await back(ground, "part", 'shop."Part"')
     assert max(done.tables) == 'shop."Part"'
@@ -209,28 +204,28 @@ async def test_values_come_back_with_an_undo_only(ground: Ground) -> None:
 
 async def test_the_undo_of_a_drop_that_was_taken_back_already(ground: Ground) -> None:
     await ground.given("CREATE TABLE t (id int); INSERT INTO t VALUES (1)")
-    before = await content(ground)
+    before = await ground.content()
     await ground.write(spared("DROP TABLE t"))
-    after = await content(ground)
+    after = await ground.content()
     restored = await back(ground, "t")
     report = await ground.undo()
     assert report.outcome is Outcome.NOTHING
     assert report.message == f"nothing is left to undo: undo {restored.undo_id} did it"
-    assert await content(ground) == before
+    assert await ground.content() == before
     # The restoring itself is taken back as any undo.
     assert (await ground.redo(restored.undo_id)).outcome is Outcome.DONE
-    assert await content(ground) == after
+    assert await ground.content() == after
     assert (await ground.undo()).outcome is Outcome.DONE
-    assert await content(ground) == before
+    assert await ground.content() == before
 
 
 async def test_rows_before_the_drop_are_undone_when_it_is_back(ground: Ground) -> None:
     await ground.given("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
-    before = await content(ground)
+    before = await ground.content()
     await ground.write("BEGIN; INSERT INTO t VALUES (2);" + spared("DROP TABLE t") + "; COMMIT")
     await back(ground, "t")
     assert (await ground.undo()).outcome is Outcome.DONE
-    assert await content(ground) == before
+    assert await ground.content() == before
 
 
 async def test_the_redo_of_an_undo_whose_table_was_brought_back(ground: Ground) -> None:
@@ -238,13 +233,13 @@ async def test_the_redo_of_an_undo_whose_table_was_brought_back(ground: Ground) 
     await ground.write("CREATE TABLE t AS SELECT 1 AS n; INSERT INTO z VALUES (1)")
     undone = await ground.undo()
     await back(ground, "t")
-    before = await content(ground)
+    before = await ground.content()
     report = await ground.redo(undone.undo_id)
     assert report.outcome is Outcome.CONFLICTS
     assert [(c.relation, c.kind, c.detail) for c in report.conflicts] == [
         ("public.t", Kind.SCHEMA, "it was brought back from the bin already")
     ]
-    assert await content(ground) == before
+    assert await ground.content() == before
 
 
 async def test_statistics_go_along(ground: Ground) -> None:
@@ -284,14 +279,14 @@ HELD = "SELECT count(*) FROM pg_shdepend WHERE refobjid = ANY ($1::regrole[]::oi
 async def test_it_holds_no_role(ground: Ground, way: str) -> None:
     async with roles_made(ground.db, ground.database, "a", "b", "c") as (a, b, c):
         await ground.given(OWNED.format(a=a, b=b, c=c))
-        before = await content(ground)
+        before = await ground.content()
         await ground.write(spared("DROP TABLE owned"))
         assert await ground.db.fetchval(HELD, [a, b, c]) == 0
         if way == "restore":
             assert (await back(ground, "owned")).missing == []
         else:
             assert (await ground.undo()).outcome is Outcome.DONE
-        assert await content(ground) == before
+        assert await ground.content() == before
 
 
 async def test_an_owner_keeps_what_it_may_where_the_log_s_may_too(ground: Ground) -> None:
@@ -300,18 +295,18 @@ async def test_an_owner_keeps_what_it_may_where_the_log_s_may_too(ground: Ground
         CREATE TYPE kind AS ENUM ('a'); CREATE TABLE owned (k kind);
         ALTER TABLE owned OWNER TO app; GRANT SELECT ON owned TO postgres;
         ALTER TYPE kind OWNER TO app; GRANT USAGE ON TYPE kind TO postgres""")
-    before = await content(ground)
+    before = await ground.content()
     await ground.write(spared("DROP TABLE owned"))
     await ground.write(spared("DROP TYPE kind"))
     assert (await ground.undo()).outcome is Outcome.DONE
-    assert await content(ground) == before
+    assert await ground.content() == before
 
 
 @pytest.mark.parametrize("way", ["restore", "undo"])
 async def test_roles_that_are_gone_are_named(ground: Ground, way: str) -> None:
     async with roles_made(ground.db, ground.database, "a", "b", "c") as (a, b, c):
         await ground.given(OWNED.format(a=a, b=b, c=c))
-        before = await content(ground)
+        before = await ground.content()
         await ground.write(spared("DROP TABLE owned"))
         await ground.db.execute(f"DROP ROLE {a}; DROP ROLE {b}")
         if way == "restore":
@@ -327,7 +322,7 @@ async def test_roles_that_are_gone_are_named(ground: Ground, way: str) -> None:
         await ground.db.execute(f"CREATE ROLE {a}; CREATE ROLE {b}")
         if way == "undo":
             assert (await ground.undo()).outcome is Outcome.DONE
-            assert await content(ground) == before
+            assert await ground.content() == before
 
 
 WRITTEN_BEFORE = {
@@ -343,12 +338,7 @@ WRITTEN_BEFORE = {
 @pytest.mark.parametrize("way", WRITTEN_BEFORE)
 async def test_what_was_written_before_is_taken_back_too(ground: Ground, way: str) -> None:
     await ground.given(SETUP)
-    before = await content(ground)
+    before = await ground.content()
     await ground.write(WRITTEN_BEFORE[way])
-    after = await content(ground)
-    report = await ground.undo()
-    assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
-    assert await content(ground) == before
-    again = await redo(ground.db, None, by="test")
-    assert again.outcome is Outcome.DONE, (again.message, again.conflicts)
-    assert await content(ground) == after
+    after = await ground.content()
+    await ground.there_and_back(before, after)

@@ -2,7 +2,7 @@
 
 import pytest
 from fix_undo import BAD, Ground
-from test_bin import back, content, spared
+from test_bin import back, spared
 
 from undo.bin.purge import purge
 from undo.engine import redo
@@ -49,16 +49,11 @@ async def no_gap(ground: Ground) -> None:
 
 async def test_what_was_made_is_taken_back_and_made_again(ground: Ground) -> None:
     await ground.given("SELECT")
-    before = await content(ground)
+    before = await ground.content()
     await ground.write(MADE)
-    after = await content(ground)
+    after = await ground.content()
     for _ in range(2):
-        report = await ground.undo()
-        assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
-        assert await content(ground) == before
-        again = await redo(ground.db, None, by="test")
-        assert again.outcome is Outcome.DONE, (again.message, again.conflicts)
-        assert await content(ground) == after
+        await ground.there_and_back(before, after)
         assert await ground.rows("SELECT FROM hotrollback.binned") == []
     await no_gap(ground)
 
@@ -67,22 +62,17 @@ async def test_what_was_made_is_taken_back_and_made_again(ground: Ground) -> Non
 async def test_what_a_client_drops_comes_back(ground: Ground, user: str) -> None:
     made = MADE if user == "postgres" else MADE.partition("COMMENT ON TYPE")[0]
     await ground.given(f"GRANT CREATE ON SCHEMA public TO app; SET ROLE {user}; {made}; RESET ROLE")
-    before = await content(ground)
+    before = await ground.content()
     for statement in DROPS:
         await ground.write(spared(statement), user=user)
-    after = await content(ground)
+    after = await ground.content()
     assert await ground.db.fetchval("SELECT to_regtype('kind') IS NULL")
     assert await ground.db.fetchval("SELECT to_regprocedure('low(text)') IS NULL")
     await no_gap(ground)
     roles = await ground.rows("SELECT DISTINCT role::regrole::text FROM hotrollback.command")
     assert roles == [(user,)]
     for _ in range(2):
-        report = await ground.undo()
-        assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
-        assert await content(ground) == before
-        again = await redo(ground.db, None, by="test")
-        assert again.outcome is Outcome.DONE, (again.message, again.conflicts)
-        assert await content(ground) == after
+        await ground.there_and_back(before, after)
     await no_gap(ground)
 
 
@@ -170,14 +160,14 @@ async def test_they_go_with_the_last_that_needs_them(ground: Ground) -> None:
 
 async def test_a_table_brings_them_back(ground: Ground) -> None:
     await ground.given(MADE)
-    before = await content(ground)
+    before = await ground.content()
     await drop_all(ground)
-    after = await content(ground)
+    after = await ground.content()
     done = await back(ground, "t")
-    assert (done.missing, await content(ground)) == ([], before)
+    assert (done.missing, await ground.content()) == ([], before)
     report = await redo(ground.db, done.undo_id, by="test")
     assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
-    assert await content(ground) == after
+    assert await ground.content() == after
 
 
 async def test_what_has_its_name_by_now_stays(ground: Ground) -> None:
@@ -193,9 +183,9 @@ async def test_what_has_its_name_by_now_stays(ground: Ground) -> None:
 
 async def test_an_undo_knows_that_they_are_back(ground: Ground) -> None:
     await ground.given(MADE)
-    before = await content(ground)
+    before = await ground.content()
     await drop_all(ground)
     await back(ground, "t")
     report = await ground.undo(tag=BAD)
     assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
-    assert await content(ground) == before
+    assert await ground.content() == before

@@ -160,10 +160,6 @@ ONE_WAY = {"extension", "cast", "create aggregate"}
 NO_CHANGE = {"if exists", "reindex"}
 
 
-async def content(ground: Ground) -> list[str]:
-    return [line for line in ground.database.dump() if "hotrollback" not in line]
-
-
 async def spared(ground: Ground, statements: str) -> None:
     """One by one, in a transaction, as a proxy runs what may destroy something."""
     parts = re.split(r";\s*(?=[A-Z]{4})", statements)
@@ -181,16 +177,16 @@ async def test_what_only_the_bin_needs_can_be_dropped(ground: Ground, needed: st
         "CREATE TABLE u (id int DEFAULT nextval('two'), m one);"
         "CREATE TRIGGER g BEFORE INSERT ON u FOR EACH ROW EXECUTE FUNCTION three()"
     )
-    before = await content(ground)
+    before = await ground.content()
     with pytest.raises(asyncpg.DependentObjectsStillExistError):
         await spared(ground, f"DROP {needed}")
     await spared(ground, "DROP TABLE u")
     await spared(ground, f"DROP {needed}")
     kind, _, name = needed.partition(" ")
-    assert not any(f"{kind} public.{name}" in line for line in await content(ground))
+    assert not any(f"{kind} public.{name}" in line for line in await ground.content())
     report = await ground.undo()
     if kind == "SEQUENCE":
         assert report.outcome is Outcome.GAPS
     else:
         assert report.outcome is Outcome.DONE, report.message
-        assert await content(ground) == before
+        assert await ground.content() == before

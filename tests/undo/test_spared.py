@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from fix_session import Inside, inside
 from fix_undo import BAD, Ground, columns_sorted
-from test_schema import CASES, NO_CHANGE, ONE_WAY, SETUP, content
+from test_schema import CASES, NO_CHANGE, ONE_WAY, SETUP
 
 from undo.engine import redo
 from undo.errors import UnknownTag
@@ -35,10 +35,10 @@ async def run(proxy: Inside, statements: str, user: str = "postgres", **how: boo
 @pytest.mark.parametrize("name", CASES)
 async def test_each_kind(ground: Ground, through: Inside, name: str) -> None:
     await ground.given(SETUP)
-    before = await content(ground)
+    before = await ground.content()
     # What a client prepares goes by the extended protocol.
     await run(through, CASES[name], prepare=ground.database.server.version == 18)
-    after = await content(ground)
+    after = await ground.content()
     assert through.gaps() == []
     if name in NO_CHANGE:
         assert after == before
@@ -47,16 +47,16 @@ async def test_each_kind(ground: Ground, through: Inside, name: str) -> None:
         return
     report = await ground.undo()
     assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
-    assert columns_sorted(await content(ground)) == columns_sorted(before)
+    assert columns_sorted(await ground.content()) == columns_sorted(before)
     again = await redo(ground.db, None, by="test")
     if name in ONE_WAY:
         assert again.outcome is Outcome.GAPS
         return
     assert again.outcome is Outcome.DONE, (again.message, again.conflicts, again.gaps)
     if name != "create child":  # whose inherited columns are its own, too, afterwards
-        assert columns_sorted(await content(ground)) == columns_sorted(after)
+        assert columns_sorted(await ground.content()) == columns_sorted(after)
     assert (await ground.undo()).outcome is Outcome.DONE
-    assert columns_sorted(await content(ground)) == columns_sorted(before)
+    assert columns_sorted(await ground.content()) == columns_sorted(before)
 
 
 OWN = """
@@ -93,7 +93,7 @@ MESSAGES = {
 @pytest.mark.parametrize("name", MESSAGES)
 async def test_as_whoever_owns_it(ground: Ground, through: Inside, name: str) -> None:
     await ground.given(OWN)
-    before = await content(ground)
+    before = await ground.content()
 
     def send() -> None:
         with through.connect("app", BAD) as client:
@@ -101,14 +101,14 @@ async def test_as_whoever_owns_it(ground: Ground, through: Inside, name: str) ->
                 client.execute(message.encode())
 
     await asyncio.to_thread(send)
-    after = await content(ground)
+    after = await ground.content()
     assert through.gaps() == []
     report = await ground.undo()
     assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
-    assert columns_sorted(await content(ground)) == columns_sorted(before)
+    assert columns_sorted(await ground.content()) == columns_sorted(before)
     again = await redo(ground.db, None, by="test")
     assert again.outcome is Outcome.DONE, (again.message, again.conflicts, again.gaps)
-    assert columns_sorted(await content(ground)) == columns_sorted(after)
+    assert columns_sorted(await ground.content()) == columns_sorted(after)
 
 
 SAID = {
@@ -155,12 +155,12 @@ async def test_what_stands_alone_is_no_gap_once_it_is_recorded(
     ground: Ground, through: Inside, text: str, how: dict[str, bool]
 ) -> None:
     await ground.given(SETUP)
-    before = await content(ground)
+    before = await ground.content()
     await run(through, text, **how)
     assert through.gaps() == []
-    assert await content(ground) != before
+    assert await ground.content() != before
     assert (await ground.undo()).outcome is Outcome.DONE
-    assert columns_sorted(await content(ground)) == columns_sorted(before)
+    assert columns_sorted(await ground.content()) == columns_sorted(before)
 
 
 async def test_what_failed_alone_stays_a_gap_whatever_follows(
@@ -201,11 +201,11 @@ async def test_gaps_can_be_refused(
     for text in first:
         await run(through, text)
     through.options["reject"] = True
-    before = await content(ground)
+    before = await ground.content()
     with pytest.raises(psycopg.Error) as refused:
         await run(through, last, **how)
     assert refused.value.sqlstate == "RB002"
-    assert await content(ground) == before
+    assert await ground.content() == before
     assert through.gaps() == []
     await run(through, "DROP TABLE loose; DROP INDEX CONCURRENTLY i", **how)
     assert through.gaps() == []
