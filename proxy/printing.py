@@ -114,6 +114,8 @@ def report(found: Mapping[str, Any], *, redo: bool) -> None:
             say(screen, f"It took {found['seconds']} s, and was rolled back.")
         for statement in found["statements"]:
             say(screen, statement)
+    else:
+        _list(screen, "statement", found["statements"], str, "of DDL that ran")
 
 
 def _differences(screen: Console, found: Sequence[Any]) -> None:

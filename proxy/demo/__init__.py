@@ -1,4 +1,5 @@
-"""`hotrollback demo`: a shop, a bad deploy and its undo, on a PostgreSQL of its own.
+"""`hotrollback demo`: a shop, a deploy and a migration that go wrong, their undos, on a PostgreSQL
+of its own.
 
 It uses the command line and ordinary clients only, as anybody outside would.
 """

@@ -14,21 +14,11 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
+from proxy.demo.acts import ACTS, Act, Snapshot, differing, not_undone, play, snapshot
 from proxy.demo.command import Serving
-from proxy.demo.shop import (
-    DEPLOY,
-    DEPLOYED,
-    TAG,
-    Connection,
-    Shop,
-    Snapshot,
-    deploy,
-    differing,
-    snapshot,
-)
+from proxy.demo.shop import Connection, Shop
 
-DAY_SECONDS = 2.0  # of ordinary business before and after the deploy, and after its undo
-STRETCHES = ("before the deploy", "before the undo", "since the undo")
+DAY_SECONDS = 2.0  # of ordinary business before and after what goes wrong, and after the last undo
 
 WRONGLY_PRICED = """
 SELECT count(DISTINCT order_id) FROM order_lines l JOIN products p ON p.id = l.product_id
@@ -46,16 +36,29 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """What was seen, and in what the claim does not hold."""
+class Outcome:
+    """An act, and what its undo left."""
 
+    act: Act
     before: Snapshot
     damaged: Snapshot
     after: Snapshot
+    status: int
+    seconds: float
+    meanwhile: int  # orders that were placed while it was undone
+
+    def faults(self) -> list[str]:
+        failed = [f"hotrollback undo ended with {self.status}"] if self.status else []
+        return [*failed, *not_undone(self.before, self.damaged, self.after)]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What was seen, and in what the claim does not hold."""
+
+    outcomes: tuple[Outcome, ...]
     stretches: tuple[Stretch, ...]
     wrongly_priced: int
-    undo_seconds: float
-    during_undo: int
     faults: tuple[str, ...]
 
 
@@ -93,48 +96,52 @@ class Story:
     async def _day(self, owner: Connection, business: asyncio.Task[None]) -> Ending:
         shop = self.shop
         self.say("\nThe shop is open: customers order through the proxy, and do not stop.")
-        await asyncio.sleep(DAY_SECONDS)
-        before = await snapshot(owner)
-        turns = [0, len(shop.placed)]
-
-        self.say(f"\n[red]A deploy goes wrong.[/] It runs under the tag [bold]{TAG}[/]:")
-        quote(self.console, "\n".join(f"{statement};" for statement in DEPLOY))
-        await deploy(shop.address)
-        await asyncio.sleep(DAY_SECONDS)
-        damaged = await snapshot(owner)
-
-        turns.append(len(shop.placed))
-        status, seconds = await self._undo()
-        during_undo = len(shop.placed) - turns[-1]
+        turns = [0]
+        outcomes = [await self._act(owner, act, turns) for act in ACTS]
         await asyncio.sleep(DAY_SECONDS)
         shop.closing.set()
         await business
 
-        after = await snapshot(owner)
         kept = await shop.kept(owner)
         turns.append(len(kept))
+        named = [name for act in ACTS for name in (f"before {act.tag}", "before its undo")]
         stretches = tuple(
             Stretch(name, end - start, sum(kept[start:end]))
-            for name, (start, end) in zip(STRETCHES, pairwise(turns), strict=True)
+            for name, (start, end) in zip([*named, "since"], pairwise(turns), strict=True)
         )
         faults = (
-            *([f"hotrollback undo ended with {status}"] if status else []),
+            *(fault for outcome in outcomes for fault in outcome.faults()),
             *shop.errors,
             *await shop.discrepancies(owner),
-            *not_undone(before, damaged, after),
             *not_kept(stretches),
         )
-        wrongly_priced = await owner.fetchval(WRONGLY_PRICED)
-        return Ending(
-            *(before, damaged, after, stretches, wrongly_priced, seconds, during_undo, faults)
-        )
+        return Ending(tuple(outcomes), stretches, await owner.fetchval(WRONGLY_PRICED), faults)
 
-    async def _undo(self) -> tuple[int, float]:
-        """Undo the deploy by its tag; the exit status, and how many seconds it took."""
-        self.say(f"\n[bold]$ hotrollback undo --tag {TAG} --yes[/]")
+    async def _act(self, owner: Connection, act: Act, turns: list[int]) -> Outcome:
+        """Business, the act, business, its undo. How many orders there were at each is noted."""
+        placed = self.shop.placed
+        await asyncio.sleep(DAY_SECONDS)
+        before = await snapshot(owner, act)
+        turns.append(len(placed))
+
+        self.say(f"\n[red]{act.what}.[/] It runs under the tag [bold]{act.tag}[/]:")
+        quote(self.console, "\n".join(f"{statement};" for statement in act.statements))
+        await play(act, self.serving.port)
+        await asyncio.sleep(DAY_SECONDS)
+        damaged = await snapshot(owner, act)
+        turns.append(len(placed))
+
+        status, seconds = await self._undo(act.tag)
+        meanwhile = len(placed) - turns[-1]
+        after = await snapshot(owner, act)
+        return Outcome(act, before, damaged, after, status, seconds, meanwhile)
+
+    async def _undo(self, tag: str) -> tuple[int, float]:
+        """Undo what ran under a tag; the exit status, and how many seconds it took."""
+        self.say(f"\n[bold]$ hotrollback undo --tag {tag} --yes[/]")
         started = time.monotonic()
         call = self.serving.call
-        done = await asyncio.to_thread(call, "undo", "--tag", TAG, "--yes", check=False)
+        done = await asyncio.to_thread(call, "undo", "--tag", tag, "--yes", check=False)
         seconds = time.monotonic() - started
         quote(self.console, done.stdout + done.stderr)
         return done.returncode, seconds
@@ -144,18 +151,6 @@ def quote(console: Console, text: str) -> None:
     """SQL or a command's output, indented, as it is."""
     for line in text.rstrip().splitlines():
         console.print(f"    {line}", style="dim", markup=False, highlight=False, soft_wrap=True)
-
-
-def not_undone(before: Snapshot, damaged: Snapshot, after: Snapshot) -> list[str]:
-    """Where rows are not what they were, or were never damaged: then nothing was shown."""
-    faults = []
-    for table in DEPLOYED:
-        if not differing(before[table], damaged[table]):
-            faults.append(f"{table}: the deploy damaged nothing")
-        left = len(differing(before[table], after[table]))
-        if left:
-            faults.append(f"{table}: {left} rows are not what they were before the deploy")
-    return faults
 
 
 def not_kept(stretches: tuple[Stretch, ...]) -> list[str]:
@@ -174,15 +169,17 @@ def close(console: Console, ending: Ending) -> None:
     """The closing table and the verdict."""
     console.print()
     console.print(balance(ending))
+    took = " and ".join(
+        f"{o.seconds:.1f} s ({o.meanwhile} orders were placed meanwhile)" for o in ending.outcomes
+    )
     console.print(
-        f"\nThe undo took {ending.undo_seconds:.1f} s from command to answer; "
-        f"{ending.during_undo} orders were placed meanwhile. {ending.wrongly_priced} orders had "
-        "been sold at a wrong price before it: they are the customers', and stay as they are.",
+        f"\nFrom command to answer the undos took {took}. {ending.wrongly_priced} orders had been "
+        "sold at a wrong price: they are the customers', and stay as they are.",
         highlight=False,
     )
     if not ending.faults:
         console.print(
-            "[bold green]Every row that the deploy touched is what it was before, "
+            "[bold green]Every row, key and index that was touched is what it was before, "
             "and every order is still there.[/]"
         )
         return
@@ -192,17 +189,19 @@ def close(console: Console, ending: Ending) -> None:
 
 
 def balance(ending: Ending) -> Table:
-    """A line for each table that the deploy touched, and for each stretch of orders."""
-    table = Table(title=f"What {TAG} did, and what its undo left", title_justify="left")
+    """A line for each table that an act touched, and for each stretch of orders."""
+    table = Table(title="What was done, and what its undo left", title_justify="left")
     table.add_column("rows of", no_wrap=True)
     for heading in ("damaged", "restored", "still wrong", "placed", "still there"):
         table.add_column(heading, justify="right")
-    for name in DEPLOYED:
-        damaged = differing(ending.before[name], ending.damaged[name])
-        wrong = differing(ending.before[name], ending.after[name])
-        figures = (len(damaged), len(damaged - wrong), len(wrong))
-        table.add_row(name, *map(str, figures))
-    table.add_section()
+    for outcome in ending.outcomes:
+        table.add_row(outcome.act.tag, style="bold")
+        for name, rows in outcome.before.items():
+            damaged = differing(rows, outcome.damaged[name])
+            wrong = differing(rows, outcome.after[name])
+            figures = (len(damaged), len(damaged - wrong), len(wrong))
+            table.add_row(f"  {name}", *map(str, figures))
+        table.add_section()
     for stretch in ending.stretches:
         figures_of = (str(stretch.confirmed), str(stretch.kept))
         table.add_row(f"orders {stretch.name}", "", "", "", *figures_of)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from proxy.demo.acts import not_undone
 from proxy.demo.cluster import Cluster, ClusterError, embedded_binaries
 from proxy.demo.command import program
-from proxy.demo.story import Stretch, not_kept, not_undone
+from proxy.demo.story import Stretch, not_kept
 
 SECONDS = 60
 
@@ -86,12 +87,12 @@ def test_the_claim_holds_for_what_is_as_before() -> None:
 def test_the_claim_fails_for_any_row_that_is_not(table: str, rows: dict[str, str]) -> None:
     """Changed, still gone, still too many."""
     faults = not_undone(BEFORE, DAMAGED, {**BEFORE, table: rows})
-    assert faults == [f"{table}: 1 rows are not what they were before the deploy"]
+    assert faults == [f"{table}: 1 rows are not what they were before"]
 
 
 def test_the_claim_fails_without_damage() -> None:
     assert not_undone(BEFORE, {**DAMAGED, "reviews": BEFORE["reviews"]}, BEFORE) == [
-        "reviews: the deploy damaged nothing"
+        "reviews: nothing was damaged"
     ]
 
 
