@@ -14,6 +14,7 @@ from undo.report import Report, TableReport
 from undo.schema.component import Command, read
 from undo.schema.conflicts import conflicts_of
 from undo.schema.reverse import reverse
+from undo.schema.there import there
 from undo.stages.load import ALL, DEAD
 from undo.stages.part import Part
 from undo.stages.select import Chosen
@@ -124,10 +125,11 @@ async def take_back(
                 return done
         if segment > 0:
             command = commands[len(commands) - segment]
-            _decide(await conflicts_of(db, chosen, command), policy, done)
+            now = await there(db, command)
+            _decide(await conflicts_of(db, chosen, command, now), policy, done)
             if done.stopped or done.along:
                 return done
-            done.statements += await reverse(db, command)
+            done.statements += await reverse(db, command, now)
             if chosen.redo_of is None:
                 await db.execute(_TAKEN_BACK, undo_id, command.xid, bounds[segment - 1])
     return done

@@ -11,7 +11,7 @@ from undo.log import CHANGE, COMMAND
 from undo.model import Conflict, Kind
 from undo.schema.component import Command, Delta, Id
 from undo.schema.steps import problems
-from undo.schema.there import There, there
+from undo.schema.there import There
 from undo.stages.load import DEAD, ROWS
 from undo.stages.select import SESSION_OF, Chosen
 
@@ -48,9 +48,10 @@ c.op <> 'D' AND (c.after OPERATOR(pg_catalog.->>) {name}) IS DISTINCT FROM
 """
 
 
-async def conflicts_of(db: Database, chosen: Chosen, command: Command) -> tuple[Conflict, ...]:
+async def conflicts_of(
+    db: Database, chosen: Chosen, command: Command, now: There
+) -> tuple[Conflict, ...]:
     """Raises nothing: whether they stop it is the policy's to say."""
-    now = await there(db, command)
     found = [
         await _altered(db, chosen, command, delta, text)
         for delta, text in problems(command.deltas, now)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from undo.database import Database, sqlstate
@@ -34,32 +35,52 @@ SELECT hotrollback.record_ddl_v1($1, $2::pg_catalog.oid[], $3::pg_catalog.text::
 """
 
 
-async def reverse(db: Database, command: Command) -> tuple[str, ...]:
-    """Take it back; what was run. Recorded as one command, whatever it took. Raises NotReversible:
-    then nothing of the transaction may stay."""
+@dataclass(slots=True)
+class _Work:
+    """A command that is being taken back."""
+
+    db: Database
+    command: Command
+    seen: There
+    done: list[str] = field(default_factory=list)  # what was run
+    seen_at: int = 0  # how much of it had been when the catalog was looked at
+
+    @property
+    def deltas(self) -> Sequence[Delta]:
+        return self.command.deltas
+
+    async def there(self) -> There:
+        """What is there now: looked at again where something was run since."""
+        if self.seen_at != len(self.done):
+            self.seen, self.seen_at = await there(self.db, self.command), len(self.done)
+        return self.seen
+
+
+async def reverse(db: Database, command: Command, first: There) -> tuple[str, ...]:
+    """Take it back, from what is there; what was run. Recorded as one command, whatever it took.
+    Raises NotReversible: then nothing of the transaction may stay."""
     await db.execute(_BEGIN)
-    done: list[str] = []
-    deltas = command.deltas
-    first = await there(db, command)
+    work = _Work(db, command, first)
+    deltas, done = work.deltas, work.done
     await keep.values(db, deltas, first)
     for parts in (False, True):
-        await _run(db, renames(deltas, await there(db, command), parts=parts), done)
+        await _run(db, renames(deltas, await work.there(), parts=parts), done)
     await _run(db, drops_of_others(deltas), done)
-    await _until_done(db, command, drops, done)
-    await _bin(db, deltas, await there(db, command), done)
-    await keep.retype(db, deltas, await there(db, command), done)
-    await _run(db, alters(deltas, await there(db, command)), done)
-    await _until_done(db, command, drops, done)
-    await _until_done(db, command, before_columns, done, must=False)
-    await _columns_first(db, command, done)
-    await _until_done(db, command, creates, done)
-    await _run(db, alters(deltas, await there(db, command), last=True), done)
-    for instead, again in anew(deltas, await there(db, command)):
+    await _until_done(work, drops)
+    await _bin(db, deltas, await work.there(), done)
+    await keep.retype(db, deltas, await work.there(), done)
+    await _run(db, alters(deltas, await work.there()), done)
+    await _until_done(work, drops)
+    await _until_done(work, before_columns, must=False)
+    await _columns_first(work)
+    await _until_done(work, creates)
+    await _run(db, alters(deltas, await work.there(), last=True), done)
+    for instead, again in anew(deltas, await work.there()):
         if not instead or await _attempt(db, instead, done) is not None:
             await _run(db, [again], done)
-    more, missing = beside(deltas, first, await there(db, command))
+    more, missing = beside(deltas, first, await work.there())
     await _run(db, [KINDS[one.kind].drop(one) for one in more], done)
-    now = await there(db, command)
+    now = await work.there()
     wrong = missing or unlike(deltas, now)
     if wrong:
         raise NotReversible(f"{command.tag} in transaction {command.xid}: {wrong}")
@@ -81,33 +102,32 @@ async def _record(db: Database, command: Command, first: There, now: There) -> N
     await db.execute(_RECORD, tag, sorted(relids), objects, json.dumps(gone))
 
 
-async def _columns_first(db: Database, command: Command, done: list[str]) -> None:
+async def _columns_first(work: _Work) -> None:
     """With their values, before constraints look at them."""
-    columns = [d for d in command.deltas if d.kind == "column" and d.now is None]
-    now = await there(db, command)
-    await _run(db, creates(columns, now), done)
-    await keep.put_back(db, columns, await there(db, command), done)
+    columns = [d for d in work.deltas if d.kind == "column" and d.now is None]
+    await _run(work.db, creates(columns, await work.there()), work.done)
+    await keep.put_back(work.db, columns, await work.there(), work.done)
 
 
 Phase = Callable[[Sequence[Delta], There], list[Statements]]
 
 
-async def _until_done(
-    db: Database, command: Command, phase: Phase, done: list[str], *, must: bool = True
-) -> None:
+async def _until_done(work: _Work, phase: Phase, *, must: bool = True) -> None:
     """In whichever order the server takes it: what fails may need another to be first."""
-    while steps := phase(command.deltas, await there(db, command)):
+    db, deltas, done = work.db, work.deltas, work.done
+    while steps := phase(deltas, await work.there()):
         failed: Exception | None = None
         before = len(done)
         for statements in steps:
             error = await _attempt(db, statements, done)
             if error is not None and _only_binned(error):
-                instead = moves(command.deltas, await there(db, command)).get(statements[0])
+                instead = moves(deltas, await work.there()).get(statements[0])
                 error = await _attempt(db, [instead], done) if instead else error
             failed = failed or error
         if failed is not None and len(done) == before:
             if not must:
                 return
+            command = work.command
             raise NotReversible(f"{command.tag} in transaction {command.xid}: {failed}") from failed
 
 

@@ -84,9 +84,20 @@ SELECT classid::pg_catalog.int8, objid::pg_catalog.int8, objsubid, relid::pg_cat
 _OTHERS: Final = """
 SELECT classid::pg_catalog.int8, objid::pg_catalog.int8, objsubid, relid::pg_catalog.int8,
        image::pg_catalog.text
-  FROM hotrollback.other_images_v1($1::pg_catalog.oid, NULL)
- WHERE objid = ANY ($2::pg_catalog.oid[])
-    OR image OPERATOR(pg_catalog.->>) 'name' = ANY ($3::pg_catalog.text[])
+  FROM hotrollback.other_images_v1($1::pg_catalog.oid, ARRAY(
+       SELECT o.oid
+         FROM (SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid, p.proname
+                 FROM pg_catalog.pg_proc p
+               UNION ALL
+               SELECT 'pg_catalog.pg_type', t.oid, t.typname FROM pg_catalog.pg_type t
+               UNION ALL
+               SELECT 'pg_catalog.pg_namespace', n.oid, n.nspname FROM pg_catalog.pg_namespace n
+               UNION ALL
+               SELECT 'pg_catalog.pg_extension', e.oid, e.extname FROM pg_catalog.pg_extension e
+              ) AS o(class, oid, name)
+        WHERE o.class = $1::pg_catalog.oid
+          AND (o.oid = ANY ($2::pg_catalog.oid[])
+               OR o.name = ANY ($3::pg_catalog.text[]::pg_catalog.name[]))))
 """
 _TAKEN: Final = """
 SELECT 1259::pg_catalog.int8, c.oid::pg_catalog.int8, 0, 0::pg_catalog.int8,
