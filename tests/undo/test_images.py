@@ -294,9 +294,11 @@ async def test_sql_and_python_make_the_same_text(log: asyncpg.Connection) -> Non
     types = await ready(log)
     for number, name in enumerate(types):
         table = await filled(log, number, name, ())
-        await log.execute(f'ALTER TABLE {table} ADD "o\'d""d\\" {name}[]')
+        await log.execute(f'ALTER TABLE {table} ADD "o\'d""d\\ 5%s" {name}[]')
         columns = await columns_of(log, table)
-        made = await log.fetchval("SELECT hotrollback.image_v1($1::text::regclass, 'x')", table)
+        made = await log.fetchval(
+            "SELECT format(hotrollback.image_v1($1::text::regclass), 'x')", table
+        )
         assert made == image(columns, "x", safe_settings=True), name
 
 

@@ -14,24 +14,25 @@ CREATE FUNCTION hotrollback.followed_v1() RETURNS boolean
                     WHERE evtname = 'hotrollback_ddl' AND evtenabled = 'A')
 $$;
 
--- What undo.image.image(.., safe_settings=True) makes, where there is no Python.
-CREATE FUNCTION hotrollback.image_v1(relation oid, alias text) RETURNS text
+-- What undo.image.image(.., safe_settings=True) makes, where there is no Python; for format(), with
+-- %1$s where the row's name goes.
+CREATE FUNCTION hotrollback.image_v1(relation oid) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog
     AS $$
     WITH taken AS (
         SELECT c.attnum, c.kind, c.generated, q.ident,
                CASE WHEN c.kind IN ('json', 'text', 'sensitive_text')
-                         THEN alias || '.' || q.ident || '::pg_catalog.text'
+                         THEN '%1$s.' || q.ident || '::pg_catalog.text'
                     WHEN c.kind = 'pinned'
-                         THEN 'hotrollback.pinned_v1(' || alias || '.' || q.ident || ')'
+                         THEN 'hotrollback.pinned_v1(%1$s.' || q.ident || ')'
                     WHEN c.kind = 'oid'
-                         THEN alias || '.' || q.ident || '::pg_catalog.oid::pg_catalog.text'
-                    ELSE alias || '.' || q.ident END AS expression
+                         THEN '%1$s.' || q.ident || '::pg_catalog.oid::pg_catalog.text'
+                    ELSE '%1$s.' || q.ident END AS expression
           FROM hotrollback.columns_v1(ARRAY[relation]) c
-         CROSS JOIN LATERAL (SELECT '"' || replace(c.name, '"', '""') || '"') AS q(ident)
+         CROSS JOIN LATERAL (SELECT replace('"' || replace(c.name, '"', '""') || '"', '%', '%%')) AS q(ident)
     )
     SELECT CASE WHEN coalesce(bool_and(kind IN ('plain', 'sensitive') AND generated <> 'v'), true)
-                THEN 'pg_catalog.row_to_json(' || alias || '.*)'
+                THEN 'pg_catalog.row_to_json(%1$s.*)'
                 ELSE '(SELECT pg_catalog.row_to_json(hotrollback_x.*) FROM (SELECT '
                      || coalesce(string_agg(expression || ' AS ' || ident, ', ' ORDER BY attnum)
                                  FILTER (WHERE generated <> 'v'), '')
@@ -39,13 +40,13 @@ CREATE FUNCTION hotrollback.image_v1(relation oid, alias text) RETURNS text
       FROM taken
 $$;
 
--- What undo.image.key_hash makes of the primary key.
-CREATE FUNCTION hotrollback.key_hash_v1(relation oid, alias text) RETURNS text
+-- What undo.image.key_hash makes of the primary key, as image_v1 gives it.
+CREATE FUNCTION hotrollback.key_hash_v1(relation oid) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog
     AS $$
     SELECT CASE WHEN bool_and(c.hashable)
-                THEN 'pg_catalog.hash_record(ROW(' || string_agg(alias || '."'
-                     || replace(c.name, '"', '""') || '"', ', ' ORDER BY k.ord) || '))' END
+                THEN 'pg_catalog.hash_record(ROW(' || string_agg('%1$s."'
+                     || replace(replace(c.name, '"', '""'), '%', '%%') || '"', ', ' ORDER BY k.ord) || '))' END
       FROM pg_index i
      CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k(attnum, ord)
       JOIN hotrollback.columns_v1(ARRAY[relation]) c ON c.attnum = k.attnum
@@ -62,10 +63,8 @@ CREATE FUNCTION hotrollback.capture_body_v1(relation oid) RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog
     AS $$
 DECLARE
-    before text := hotrollback.image_v1(relation, 'OLD');
-    after text := hotrollback.image_v1(relation, 'NEW');
-    old_key text := coalesce(hotrollback.key_hash_v1(relation, 'OLD'), 'NULL');
-    new_key text := coalesce(hotrollback.key_hash_v1(relation, 'NEW'), 'NULL');
+    image constant text := hotrollback.image_v1(relation);
+    key constant text := coalesce(hotrollback.key_hash_v1(relation), 'NULL');
     columns smallint := (SELECT relnatts FROM pg_class WHERE oid = relation);
     types text := (SELECT string_agg(attnum || ':' || atttypid, ' ' ORDER BY attnum)
                      FROM pg_attribute
@@ -131,7 +130,8 @@ BEGIN
 END $body$;
 BEGIN
     RETURN format(CASE WHEN hotrollback.followed_v1() THEN plain ELSE guarded END,
-                  old_key, new_key, before, after, columns, types, guard);
+                  format(key, 'OLD'), format(key, 'NEW'), format(image, 'OLD'), format(image, 'NEW'),
+                  columns, types, guard);
 END $$;
 
 -- On a partition of a log that is full (max_log_size): who wrote where is kept, images are not, and
@@ -234,6 +234,25 @@ BEGIN
     RETURN done;
 END $$;
 
+-- Relations that can have a capture trigger, or whose members can. Of `wanted`, or every one if it is null.
+CREATE FUNCTION hotrollback.capturable_v1(wanted oid[]) RETURNS TABLE (oid oid, kind "char")
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT c.oid, c.relkind FROM pg_class c
+     WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'
+       AND (wanted IS NULL OR c.oid = ANY (wanted))
+       AND c.relnamespace NOT IN (
+           SELECT n.oid FROM pg_namespace n
+            WHERE n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast', 'hotrollback',
+                                'hotrollback_bin'))
+       AND NOT EXISTS (SELECT FROM pg_depend d
+                        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                          AND d.deptype = 'e');
+END $$;
+
 -- Tables that can have a capture trigger, and why they need one; the words are those of the gaps
 -- that would be there without it. What one member of a partition or inheritance tree needs, all do:
 -- a statement may name any of them. Of `wanted`, or every one if it is null.
@@ -244,16 +263,7 @@ CREATE FUNCTION hotrollback.needs_v1(wanted oid[])
 BEGIN
     RETURN QUERY
     WITH RECURSIVE upward(start, oid) AS (
-        SELECT c.oid, c.oid FROM pg_class c
-         WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'
-           AND (wanted IS NULL OR c.oid = ANY (wanted))
-           AND c.relnamespace NOT IN (
-               SELECT n.oid FROM pg_namespace n
-                WHERE n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast', 'hotrollback',
-                                    'hotrollback_bin'))
-           AND NOT EXISTS (SELECT FROM pg_depend d
-                            WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
-                              AND d.deptype = 'e')
+        SELECT c.oid, c.oid FROM hotrollback.capturable_v1(wanted) c
         UNION
         SELECT u.start, i.inhparent FROM upward u JOIN pg_inherits i ON i.inhrelid = u.oid
     ), root AS (

@@ -19,8 +19,8 @@ BEGIN
     EXECUTE (
         SELECT format('INSERT INTO hotrollback.change (relid, op, old_tid, key, before)'
                       ' SELECT %s, ''D'', r.ctid, %s, %s FROM ONLY %I.%I r',
-                      relation, coalesce(hotrollback.key_hash_v1(relation, 'r'), 'NULL'),
-                      hotrollback.image_v1(relation, 'r'), n.nspname, c.relname)
+                      relation, format(coalesce(hotrollback.key_hash_v1(relation), 'NULL'), 'r'),
+                      format(hotrollback.image_v1(relation), 'r'), n.nspname, c.relname)
           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation);
     GET DIAGNOSTICS copied = ROW_COUNT;
     RETURN copied;

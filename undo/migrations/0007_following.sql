@@ -16,7 +16,8 @@ CREATE FUNCTION hotrollback.follow_v1(relations oid[]) RETURNS void
     SET search_path = pg_catalog SET quote_all_identifiers = off
     AS $$
 DECLARE
-    needing oid;
+    needing oid[];
+    each oid;
 BEGIN
     INSERT INTO hotrollback.relation (relid, name)
     SELECT c.oid, format('%I.%I', n.nspname, c.relname)
@@ -24,11 +25,14 @@ BEGIN
      WHERE c.oid = ANY (relations) AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
        AND n.nspname <> 'hotrollback_bin'
     ON CONFLICT DO NOTHING;
-    FOR needing IN
-        SELECT relid FROM hotrollback.needs_v1(relations) WHERE captured OR reasons <> '{}'
-         ORDER BY relid
-    LOOP
-        PERFORM hotrollback.attach_v1(needing);
+    IF (SELECT m.all_tables FROM hotrollback.meta m) THEN -- other reasons need not be looked for
+        needing := ARRAY(SELECT c.oid FROM hotrollback.capturable_v1(relations) c WHERE c.kind <> 'p' ORDER BY 1);
+    ELSE
+        needing := ARRAY(SELECT n.relid FROM hotrollback.needs_v1(relations) n
+                          WHERE n.captured OR n.reasons <> '{}' ORDER BY 1);
+    END IF;
+    FOREACH each IN ARRAY needing LOOP
+        PERFORM hotrollback.attach_v1(each);
     END LOOP;
 END $$;
 
