@@ -6,7 +6,6 @@ from typing import Any, Final
 from proxy.admin import clauses
 from proxy.admin.command import Asked, Command, Permission, Rows
 from proxy.admin.table import BOOL, INT, TEXT, Column
-from proxy.sql.analyse import analyse
 from proxy.sql.kinds import Group, Kind
 from proxy.sql.statement import Statement
 from undo.rehearsal import Piece, rehearse
@@ -16,6 +15,9 @@ _SPARED: Final = frozenset({Kind.DROP, Kind.ALTER})
 
 
 async def check(asked: Asked, values: Mapping[str, Any]) -> Rows:
+    # The command line reads the table of commands, too, and would wait for sqlglot each time.
+    from proxy.sql.analyse import analyse  # noqa: PLC0415
+
     text = values["script"].encode()
     pieces = [_piece(s, text) for s in analyse(text).statements]
     timeout = values.get("lock_timeout", 2.0)
