@@ -9,11 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from proxy.demo.cluster import free_port
 
@@ -42,17 +44,37 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
 
 
+class Process(Protocol):
+    """What is used of a subprocess.Popen."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int, /) -> None: ...
+    def kill(self) -> None: ...
+
+
+# How a command becomes a process, for whoever has a quicker way.
+launch: Callable[..., Process] = subprocess.Popen
+
+
 def call(*args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run one command without a terminal. Raises CommandError on a failure if `check`."""
-    done = subprocess.run(
-        [program(), *args],
-        check=False,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=CALL_SECONDS,
-        env=environment(),
-    )
+    command = [program(), *args]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = launch(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment()
+        )
+        try:
+            status = process.wait(CALL_SECONDS)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        out.seek(0)
+        err.seek(0)
+        done = subprocess.CompletedProcess(command, status, out.read(), err.read())
     if check and done.returncode:
         raise CommandError(
             f"hotrollback {' '.join(args)} ended with {done.returncode}:\n"
@@ -69,7 +91,7 @@ class Serving:
     folder: Path
     args: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -99,7 +121,7 @@ class Serving:
             *("--upstream", self.upstream, "--admin", str(self.admin), *self.args),
         ]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
+            self.process = launch(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
