@@ -87,7 +87,8 @@ TABLE: Final = _clause(
     "tables",
     values.TABLES,
     "t",
-    "rows of these tables, and what cascades and triggers wrote because of them",
+    "rows of these tables, DDL that touched them, and what cascades and triggers wrote because of"
+    " them",
 )
 ROLE: Final = _clause(
     "ROLE", "role", values.TEXT, "r", "written by this role, and what its statements set off"
@@ -145,7 +146,8 @@ EXCEPTIONS: Final = (
         "except_tables",
         values.TABLES,
         "t",
-        "not rows of these tables, nor what cascades and triggers wrote because of them",
+        "not rows of these tables, nor DDL that touched them, nor what cascades and triggers wrote"
+        " because of them",
     ),
     _clause(
         "EXCEPT ROLE",

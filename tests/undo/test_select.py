@@ -131,6 +131,29 @@ async def test_role_and_table_combine_with_the_rest(ground: Ground) -> None:
     assert await changed(ground) == ([], [])
 
 
+async def test_ddl_that_touched_several_tables_is_of_each(ground: Ground) -> None:
+    await ground.given(TWO_TABLES + "; CREATE TABLE u (id int)")
+    before = await ground.content()
+    await ground.write("GRANT SELECT ON t, s TO operator")
+    after = await ground.content()
+    await ground.write("GRANT SELECT ON u TO operator; UPDATE t SET v = 1")
+    await ground.write("UPDATE t SET v = 0")
+    for table in ("t", "s"):
+        report = await ground.undo(tag=BAD, tables=(table,))
+        assert (report.outcome, len(report.statements) > 0) == (Outcome.DONE, True)
+        assert [line for line in await ground.content() if "operator" in line] == [
+            "GRANT SELECT ON TABLE public.u TO operator;"
+        ]
+        assert (await ground.redo()).outcome is Outcome.DONE
+    for selectors in ({"tables": ("u",)}, {"tag": BAD, "except_tables": ("s", "t")}):
+        report = await ground.undo(**selectors)
+        assert report.outcome is Outcome.DONE
+        assert await ground.content() == after
+        assert (await ground.redo()).outcome is Outcome.DONE
+    assert (await ground.undo()).outcome is Outcome.DONE
+    assert await ground.content() == before
+
+
 async def test_what_a_statement_set_off_follows_it(ground: Ground) -> None:
     """Cascades and triggers of a table that is named; not the reverse."""
     await ground.given(

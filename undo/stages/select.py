@@ -249,9 +249,18 @@ async def _tables(db: Database, selection: Selection, chosen: Chosen) -> None:
     if reach or anywhere:
         where = "true" if anywhere else f"c.relid = ANY ('{{{','.join(map(str, reach))}}}')"
         named_ += f" OR ({where} AND {_of(f'w.relid = ANY ({given})')})"
-    chosen.changes.append(named_)
+    chosen.changes.append(f"{named_} OR {_TOUCHED.format(relids=given)}")
     # A gap whose table is not known may be in any of them.
     chosen.either(f"c.relid = ANY ({given})", "c.relid IS NULL")
+
+
+# DDL (c) that touched several tables is of none: its images say of which they are.
+_TOUCHED: Final = """CASE WHEN c.op = 'S' AND c.relid = 0 THEN EXISTS (
+    SELECT FROM (VALUES (c.before), (c.after)) AS i(image)
+     CROSS JOIN LATERAL pg_catalog.json_array_elements(
+                            i.image OPERATOR(pg_catalog.->) 'components') e
+     WHERE (e.value OPERATOR(pg_catalog.->) 'id' OPERATOR(pg_catalog.->>) 3)::pg_catalog.oid
+           OPERATOR(pg_catalog.=) ANY ({relids})) ELSE false END"""
 
 
 def _of(statement: str) -> str:
