@@ -51,7 +51,9 @@ def stopped_by_gaps(report: Report, gaps: tuple[Gap, ...]) -> Report:
     return replace(report, outcome=Outcome.GAPS, gaps=gaps).with_message(told)
 
 
-def stopped_by_conflicts(report: Report) -> Report:
+def stopped_by_conflicts(report: Report, *, unseen: bool = False) -> Report:
     found = len(report.conflicts)
     told = f"{found} conflict{'s' if found > 1 else ''}. Nothing was changed"
+    if unseen:
+        told += ". What the selection did before may have others, which show once these are solved"
     return replace(report, outcome=Outcome.CONFLICTS).with_message(told)

@@ -241,7 +241,7 @@ async def _in_segments(
     xids = {command.xid for command in commands}
     report = done.report(replace(report, gaps=gaps, selected_transactions=len(xids)), len(commands))
     if done.stopped:
-        raise RolledBack(stopped_by_conflicts(report))
+        raise RolledBack(stopped_by_conflicts(report, unseen=done.unseen))
     report = replace(report, seconds=round(monotonic() - trial.begun, 3))
     if trial.along:
         report = replace(report, along=await told(db, trial.along))

@@ -11,11 +11,12 @@ from undo.log import CHANGE, COMMAND
 from undo.model import Conflict, Kind, Outcome, Resolution
 from undo.policies import POLICIES
 from undo.report import Report, TableReport
+from undo.schema.ahead import Ahead
 from undo.schema.component import Command, read
 from undo.schema.conflicts import conflicts_of
 from undo.schema.reverse import reverse
 from undo.schema.there import there
-from undo.stages.load import ALL, DEAD
+from undo.stages.load import ALL, DEAD, ROWS
 from undo.stages.part import Part
 from undo.stages.select import Chosen
 
@@ -26,9 +27,10 @@ SELECT c.xid, c.lsn::pg_catalog.text AS lsn, c.after OPERATOR(pg_catalog.->>) 'c
  WHERE {where} AND {live}
  ORDER BY c.lsn DESC
 """
-# How many of what is selected lies between one command and the next.
+# Where what is selected lies between one command and the next, and whether tables come or go there.
 _BETWEEN: Final = """
-SELECT pg_catalog.width_bucket(c.lsn, {bounds}::pg_catalog.text[]::pg_catalog.pg_lsn[]) AS segment
+SELECT pg_catalog.width_bucket(c.lsn, {bounds}::pg_catalog.text[]::pg_catalog.pg_lsn[]) AS segment,
+       pg_catalog.bool_or(c.op NOT IN {rows}) AS moved
   FROM {change} c
  WHERE c.op IN {ops} AND {where} AND {live}
  GROUP BY 1
@@ -63,6 +65,7 @@ class Done:
     conflicts: list[Conflict] = field(default_factory=list)
 
     stopped: bool = False
+    unseen: bool = False  # whether there may be other conflicts than these
     along: set[int] = field(default_factory=set)  # transactions that are to be taken back, too
 
     def report(self, report: Report, commands: int) -> Report:
@@ -106,28 +109,42 @@ async def take_back(
     undo_id: int,
     policy: str,
 ) -> Done:
-    """From the newest on, until something stands in the way. `undo_id`: the undo that all is
-    recorded for."""
+    """From the newest on, until something stands in the way: then it is only looked what else does.
+    `undo_id`: the undo that all is recorded for."""
     done = Done()
     bounds = [command.lsn for command in commands[::-1]]
     first = len(chosen.args) + 1
     query = _BETWEEN.format(
-        bounds=f"${first}", change=CHANGE, ops=ALL, where=chosen.where, live=_live(chosen)
+        bounds=f"${first}",
+        change=CHANGE,
+        ops=ALL,
+        rows=ROWS,
+        where=chosen.where,
+        live=_live(chosen),
     )
-    filled = {row[0] for row in await db.fetch(query, *chosen.args, bounds)}
+    filled = dict(await db.fetch(query, *chosen.args, bounds))
+    ahead = Ahead()
     for segment in range(len(commands), -1, -1):
-        if segment in filled:
+        if segment in filled and not done.stopped:
             part = Part(only=_between(bounds, segment), undo_id=undo_id)
             done.reports.append(await rows(part))
             await _forget(db)
-            if done.reports[-1].outcome is Outcome.CONFLICTS:
-                done.stopped = True
-                return done
+            done.stopped = done.reports[-1].outcome is Outcome.CONFLICTS
+        elif segment in filled:
+            done.unseen = True
+        if done.stopped:
+            ahead.moved |= filled.get(segment, False)
         if segment > 0:
             command = commands[len(commands) - segment]
             now = await there(db, command)
-            _decide(await conflicts_of(db, chosen, command, now), policy, done)
-            if done.stopped or done.along:
+            if not done.stopped or ahead.leaves(command, now):
+                _decide(await conflicts_of(db, chosen, command, now, ahead.ids), policy, done)
+            else:
+                done.unseen = True
+            if done.stopped:
+                ahead.add(command)
+                continue
+            if done.along:
                 return done
             done.statements += await reverse(db, command, now)
             if chosen.redo_of is None:

@@ -1,7 +1,7 @@
 """Rows and DDL of one selection, interleaved, and what others do meanwhile."""
 
 import pytest
-from fix_undo import BAD, Ground
+from fix_undo import BAD, Ground, columns_sorted
 
 from undo import batches
 from undo.errors import NoScript, UsageError
@@ -158,6 +158,88 @@ async def test_a_name_that_others_took(ground: Ground) -> None:
     report = await ground.undo()
     assert report.outcome is Outcome.CONFLICTS
     assert "there is another" in report.conflicts[0].detail
+
+
+async def test_all_conflicts_are_said_at_once(ground: Ground) -> None:
+    await ground.given(PEOPLE)
+    await ground.write(ADDED)
+    await ground.write("CREATE INDEX ours ON person (name)")
+    await ground.write("DROP INDEX by_last")
+    await ground.write("INSERT INTO free VALUES ('ours')")
+    await ground.write("ALTER TABLE free ADD COLUMN w int")
+    before = await content(ground)
+    await ground.write("UPDATE free SET w = 1 WHERE v = 'b'", tag="one")
+    await ground.write("CREATE INDEX by_last ON free (v)", tag="two")
+    await ground.write("UPDATE person SET name = 'x'", tag="three")
+    after = await content(ground)
+    report = await ground.undo()
+    assert report.outcome is Outcome.CONFLICTS
+    assert [(c.tag, c.detail) for c in report.conflicts] == [
+        ("one", "column public.free.w was given values since, in 1 row"),
+        (None, "there is another table public.by_last by now"),
+        ("three", "column public.person.name was given values since, in 3 rows"),
+    ]
+    assert report.message.startswith("3 conflicts. Nothing was changed. What the selection did")
+    assert await content(ground) == after
+    assert (await ground.undo(tag="three")).outcome is Outcome.DONE
+    assert (await ground.undo(tag="two")).outcome is Outcome.DONE
+    assert (await ground.undo(tag="one")).outcome is Outcome.DONE
+    assert await content(ground) == before
+    assert (await ground.undo()).outcome is Outcome.DONE
+
+
+async def test_conflicts_of_ddl_are_said_with_those_of_rows(ground: Ground) -> None:
+    await ground.given(PEOPLE)
+    await ground.write(f"{ADDED}; UPDATE person SET last = 'ours' WHERE id = 1")
+    await ground.write("UPDATE person SET last = 'theirs', name = 'x' WHERE id = 1", tag="theirs")
+    report = await ground.undo()
+    assert {(c.tag, c.key, c.detail) for c in report.conflicts} >= {
+        ("theirs", None, "column public.person.name was given values since, in 1 row")
+    }
+    assert [c.relation for c in report.conflicts if c.key] == ["public.person"]
+    assert report.message == "2 conflicts. Nothing was changed"
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [
+        f"{ADDED}; CREATE INDEX ours ON person (name)",
+        f"{ADDED}; CREATE VIEW names AS SELECT name FROM person",
+        f"{ADDED}; ALTER TABLE person RENAME name TO called",
+        f"{ADDED}; ALTER TABLE person ALTER COLUMN name SET DEFAULT 'other'",
+        f"{ADDED}; UPDATE person SET name = 'ours'; INSERT INTO person VALUES (9, '', '', 'ours')",
+        f"{ADDED}; DROP TABLE person",
+        "CREATE SEQUENCE n; ALTER TABLE person ADD COLUMN number int DEFAULT nextval('n');"
+        " ALTER SEQUENCE n OWNED BY person.number; ALTER SEQUENCE n CACHE 5; DROP TABLE person",
+        "CREATE VIEW v AS SELECT 1; DROP VIEW v; CREATE TABLE v (i int)",
+        "DROP INDEX by_last; CREATE INDEX by_last ON free (v)",
+        "CREATE TABLE child (p int); ALTER TABLE child ADD FOREIGN KEY (p) REFERENCES person;"
+        " ALTER TABLE person RENAME TO human",
+        "CREATE TYPE e AS ENUM ('a'); ALTER TABLE person ADD COLUMN e e; ALTER TYPE e RENAME TO f",
+        "CREATE SCHEMA x; CREATE VIEW x.v AS SELECT 1 AS one; ALTER SCHEMA x RENAME TO y",
+        "CREATE SCHEMA x; CREATE VIEW x.v AS SELECT 1 AS one; DROP SCHEMA x CASCADE",
+    ],
+)
+async def test_what_the_selection_did_later_is_not_in_its_own_way(
+    ground: Ground, ours: str
+) -> None:
+    await ground.given(PEOPLE)
+    await ground.given("CREATE TABLE apart (v int); INSERT INTO apart VALUES (1)")
+    before = await ground.content()
+    for statement in ours.split("; "):
+        text = statement
+        if statement.startswith("DROP"):
+            text = f"CALL hotrollback.run_ddl_v1('{statement}')"
+        await ground.write(text)
+    await ground.write("ALTER TABLE apart ADD COLUMN w int")
+    await ground.write("UPDATE apart SET w = 1", tag="theirs")
+    report = await ground.undo()
+    assert [c.detail for c in report.conflicts] == [
+        "column public.apart.w was given values since, in 1 row"
+    ]
+    await ground.undo(tag="theirs")
+    assert (await ground.undo()).outcome is Outcome.DONE
+    assert columns_sorted(await ground.content()) == columns_sorted(before)
 
 
 async def test_a_preview_shows_the_statements_and_changes_nothing(ground: Ground) -> None:

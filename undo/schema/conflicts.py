@@ -3,6 +3,7 @@ it back, and who it was.
 """
 
 import json
+from collections.abc import Container
 from typing import Any, Final
 
 from undo.database import Database
@@ -49,9 +50,14 @@ c.op <> 'D' AND (c.after OPERATOR(pg_catalog.->>) {name}) IS DISTINCT FROM
 
 
 async def conflicts_of(
-    db: Database, chosen: Chosen, command: Command, now: There
+    db: Database,
+    chosen: Chosen,
+    command: Command,
+    now: There,
+    ours: Container[Id] = frozenset(),
 ) -> tuple[Conflict, ...]:
-    """Raises nothing: whether they stop it is the policy's to say."""
+    """Raises nothing: whether they stop it is the policy's to say. `ours`: what later commands of
+    the selection touched, where these are not taken back yet."""
     found = [
         await _altered(db, chosen, command, delta, text)
         for delta, text in problems(command.deltas, now)
@@ -62,7 +68,7 @@ async def conflicts_of(
             if delta.kind == "column" and delta.any.relid in made:
                 continue
             found += await _written(db, chosen, command, delta, now)
-            found += await _resting(db, command, delta, now)
+            found += await _resting(db, command, delta, now, ours)
     return tuple(found)
 
 
@@ -108,7 +114,9 @@ SELECT d.classid::pg_catalog.int8, d.objid::pg_catalog.int8
 """
 
 
-async def _resting(db: Database, command: Command, delta: Delta, now: There) -> list[Conflict]:
+async def _resting(
+    db: Database, command: Command, delta: Delta, now: There, besides: Container[Id]
+) -> list[Conflict]:
     one = now.find(delta.any)
     if one is None or one.kind != "column":
         return []
@@ -118,7 +126,7 @@ async def _resting(db: Database, command: Command, delta: Delta, now: There) -> 
     return [
         _conflict(delta, Kind.SCHEMA, f"{other.label} rests on {one.label}", None)
         for other in resting
-        if other is not None and other.id not in ours
+        if other is not None and other.id not in ours and other.id not in besides
     ]
 
 
