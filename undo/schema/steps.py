@@ -257,8 +257,12 @@ def unlike(deltas: Iterable[Delta], there: There) -> str:
 
 
 def _ordered(deltas: Iterable[Delta]) -> list[Delta]:
-    return sorted(deltas, key=lambda d: (KINDS[d.kind].rank, _foreign(d), d.any.id))
+    return sorted(deltas, key=lambda d: (KINDS[d.kind].rank, _turn(d), d.any.id))
 
 
-def _foreign(delta: Delta) -> bool:
-    return delta.any.image.get("type") == "f" and delta.kind == "constraint"
+def _turn(delta: Delta) -> int:
+    """Among constraints: a foreign key needs another one, and a primary key makes columns NOT NULL
+    under a name of its own where they are not yet."""
+    if delta.kind != "constraint":
+        return 0
+    return {"n": 0, "f": 2}.get(str(delta.any.image.get("type")), 1)
