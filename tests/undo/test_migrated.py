@@ -4,7 +4,7 @@ import pytest
 from fix_undo import BAD, Ground, columns_sorted
 
 from undo import batches
-from undo.errors import NoScript, UsageError
+from undo.errors import NoScript, NotReversible, UsageError
 from undo.model import Outcome
 from undo.request import Selection, UndoRequest
 
@@ -158,6 +158,72 @@ async def test_a_name_that_others_took(ground: Ground) -> None:
     report = await ground.undo()
     assert report.outcome is Outcome.CONFLICTS
     assert "there is another" in report.conflicts[0].detail
+
+
+DROPPED = "CALL hotrollback.run_ddl_v1('ALTER TABLE person DROP COLUMN last')"
+RETYPED = "CALL hotrollback.run_ddl_v1('ALTER TABLE person ALTER COLUMN last TYPE varchar(9)')"
+BARE = "CALL hotrollback.run_ddl_v1('ALTER TABLE free DROP COLUMN v')"
+OF_LAST = "rows that had values of column public.person.last were changed since, in 1 row"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "detail"),
+    [
+        (DROPPED, "UPDATE person SET id = 9 WHERE id = 1", OF_LAST),
+        (DROPPED, "DELETE FROM person WHERE id = 1; INSERT INTO person VALUES (1, 'Eve')", OF_LAST),
+        (
+            DROPPED,
+            "ALTER TABLE person RENAME id TO number",
+            "columns that tell which rows had the values of column public.person.last"
+            " were altered since",
+        ),
+        (
+            BARE,
+            "UPDATE free SET n = 7 WHERE n = 1",
+            "rows that had values of column public.free.v were changed since, in 1 row",
+        ),
+        (
+            RETYPED,
+            "UPDATE person SET last = 'x' WHERE id = 1",
+            "column public.person.last was given values since, in 1 row",
+        ),
+        (
+            "UPDATE person SET last = 'x' WHERE id = 1",
+            "ALTER TABLE person RENAME last TO name",
+            "column last is gone, or its name is another's by now",
+        ),
+    ],
+)
+async def test_values_do_not_go_astray(ground: Ground, ours: str, theirs: str, detail: str) -> None:
+    await ground.given(f"{PEOPLE}; ALTER TABLE free ADD COLUMN n serial")
+    await ground.write(ours)
+    await ground.write(theirs, tag="theirs")
+    before = await content(ground)
+    report = await ground.undo()
+    assert (report.outcome, [c.detail for c in report.conflicts]) == (Outcome.CONFLICTS, [detail])
+    assert await content(ground) == before
+
+
+async def test_values_that_find_no_row_are_not_forced(ground: Ground) -> None:
+    await ground.given(PEOPLE)
+    await ground.write(DROPPED)
+    await ground.write("ALTER TABLE person RENAME id TO number", tag="theirs")
+    before = await content(ground)
+    with pytest.raises(
+        NotReversible, match=r"column id of public\.person, by which rows are known, is gone"
+    ):
+        await ground.undo("force")
+    assert await content(ground) == before
+
+
+async def test_values_find_rows_that_have_got_more_columns(ground: Ground) -> None:
+    await ground.given(f"{PEOPLE}; ALTER TABLE free ADD COLUMN n serial")
+    before = await ground.rows("SELECT n, v FROM free ORDER BY n")
+    await ground.write(BARE)
+    await ground.write("ALTER TABLE free ADD COLUMN more int DEFAULT 7", tag="theirs")
+    await ground.write("DELETE FROM free WHERE n = 3", tag="theirs")
+    assert (await ground.undo()).outcome is Outcome.DONE
+    assert await ground.rows("SELECT n, v FROM free ORDER BY n") == before[:2]
 
 
 async def test_all_conflicts_are_said_at_once(ground: Ground) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Container
 from typing import Any, Final
 
 from undo.database import Database
-from undo.image import quote_literal
+from undo.image import quote_ident, quote_literal
 from undo.log import CHANGE, COMMAND
 from undo.model import Conflict, Kind
-from undo.schema.component import Command, Delta, Id
+from undo.schema.component import Command, Component, Delta, Id
 from undo.schema.steps import problems
 from undo.schema.there import There
 from undo.stages.load import DEAD, ROWS
@@ -41,11 +41,24 @@ SELECT pg_catalog.count(*) AS rows, pg_catalog.max(c.xid) AS xid, pg_catalog.max
    AND ({{which}})
 """
 _GIVEN: Final = """
-c.op <> 'D' AND (c.after OPERATOR(pg_catalog.->>) {name}) IS DISTINCT FROM
+(c.op <> 'D' AND (c.after OPERATOR(pg_catalog.->) {name}) IS NOT NULL
+ AND (c.after OPERATOR(pg_catalog.->>) {name}) IS DISTINCT FROM
     COALESCE(c.before OPERATOR(pg_catalog.->>) {name}, (
         SELECT (a.attmissingval::pg_catalog.text::pg_catalog.text[])[1]
           FROM pg_catalog.pg_attribute a
-         WHERE a.attrelid = {relid}::pg_catalog.oid AND a.attname = {name}))
+         WHERE a.attrelid = {relid}::pg_catalog.oid AND a.attnum = {number})))
+"""
+# Those that a column has had since, in whose images others wrote.
+_NAMES: Final = """
+SELECT DISTINCT i.image OPERATOR(pg_catalog.->>) 'name' AS name
+  FROM hotrollback.command c
+ CROSS JOIN LATERAL (VALUES (c.before), (c.after)) AS s(side)
+ CROSS JOIN LATERAL pg_catalog.json_to_recordset(
+                        s.side OPERATOR(pg_catalog.->) 'components')
+                    AS i(id pg_catalog.json, image pg_catalog.json)
+ WHERE c.lsn > $1::pg_catalog.text::pg_catalog.pg_lsn
+   AND (i.id OPERATOR(pg_catalog.->>) 1) = $2::pg_catalog.int8::pg_catalog.text
+   AND (i.id OPERATOR(pg_catalog.->>) 2) = $3::pg_catalog.int4::pg_catalog.text
 """
 
 
@@ -62,6 +75,9 @@ async def conflicts_of(
         await _altered(db, chosen, command, delta, text)
         for delta, text in problems(command.deltas, now)
     ]
+    for delta in command.deltas:
+        if delta.then is not None and delta.kind == "column" and delta.then.kept is not None:
+            found += await _displaced(db, chosen, command, delta, now)
     made = {d.any.relid for d in command.deltas if d.then is None and d.any.whole}
     for delta in command.deltas:
         if delta.then is None and delta.kind in {"table", "column"}:
@@ -92,17 +108,132 @@ async def _written(
         return []
     which, what = "true", f"{one.label} was written since"
     if one.kind == "column":
-        name = quote_literal(one.image["name"])
-        which = _GIVEN.format(name=name, relid=place[0])
+        which = " OR ".join(
+            _GIVEN.format(name=name, relid=place[0], number=one.id.objsubid)
+            for name in await _names(db, command, one)
+        )
         what = f"{one.label} was given values since"
+    return await _rows(db, chosen, command, delta, place[0], which, what)
+
+
+async def _names(db: Database, command: Command, one: Component) -> list[str]:
+    """Quoted."""
+    rows = await db.fetch(_NAMES, command.lsn, one.id.objid, one.id.objsubid)
+    return sorted(quote_literal(name) for name in {one.image["name"], *(r["name"] for r in rows)})
+
+
+async def _rows(
+    db: Database, chosen: Chosen, command: Command, delta: Delta, relid: int, which: str, what: str
+) -> list[Conflict]:
+    """Which of the changes of others (c) are in the way, and what is said of them."""
     query = _WRITTEN.format(
-        lsn=quote_literal(command.lsn), where=chosen.where, relid=place[0], which=which
+        lsn=quote_literal(command.lsn), where=chosen.where, relid=relid, which=which
     )
     by = await db.fetchrow(query, *chosen.args)
     if not by["rows"]:
         return []
     rows = "1 row" if by["rows"] == 1 else f"{by['rows']} rows"
     return [_conflict(delta, Kind.LATER_CHANGE, f"{what}, in {rows}", by)]
+
+
+_KEPT: Final = "SELECT keys::pg_catalog.text[] AS keys FROM hotrollback.kept WHERE name = $1"
+# Of another row that has such a key now: a value would be given to it.
+_AGAIN: Final = """
+c.op = 'I' AND EXISTS (SELECT FROM hotrollback_bin.{kept} k WHERE {same})
+"""
+# Which of several rows that were alike in all else was deleted is not known.
+_ANY_OF: Final = """
+c.op = 'U' OR (c.op = 'D' AND EXISTS (
+    SELECT FROM hotrollback_bin.{kept} k GROUP BY k.key
+    HAVING pg_catalog.count(DISTINCT (pg_catalog.to_jsonb(k)
+                                      OPERATOR(pg_catalog.-) 'number')::pg_catalog.text) > 1))
+"""
+# The last DDL of others that made columns another way to tell rows apart.
+_RETOLD: Final = f"""
+SELECT c.xid, c.at, c.tag, {SESSION_OF} AS session
+  FROM {COMMAND} c
+ WHERE c.lsn > {{lsn}}::pg_catalog.pg_lsn AND NOT {DEAD} AND COALESCE(({{where}}), false) IS FALSE
+   AND EXISTS (
+       SELECT FROM (SELECT e.value OPERATOR(pg_catalog.->>) 'id' AS id,
+                           e.value OPERATOR(pg_catalog.->) 'image' AS image
+                      FROM pg_catalog.json_array_elements(
+                               c.before OPERATOR(pg_catalog.->) 'components') e
+                     WHERE (e.value OPERATOR(pg_catalog.->) 'id' OPERATOR(pg_catalog.->>) 3)
+                           OPERATOR(pg_catalog.=) {{relid}}::pg_catalog.text) was
+         LEFT JOIN (SELECT e.value OPERATOR(pg_catalog.->>) 'id' AS id,
+                           e.value OPERATOR(pg_catalog.->) 'image' AS image
+                      FROM pg_catalog.json_array_elements(
+                               c.after OPERATOR(pg_catalog.->) 'components') e) n
+           ON n.id = was.id
+        WHERE (was.image OPERATOR(pg_catalog.->>) 'kind') = 'column' AND ({{which}}))
+ ORDER BY c.lsn DESC LIMIT 1
+"""
+
+
+async def _displaced(
+    db: Database, chosen: Chosen, command: Command, delta: Delta, now: There
+) -> list[Conflict]:
+    """Values that were kept go to the rows that they were of: by the key, or by all that is left of
+    the row. And what others wrote into a column since is not overwritten."""
+    then, place = delta.then, now.relids.get(delta.any.relid)
+    row = await db.fetchrow(_KEPT, then.kept) if then is not None else None
+    if then is None or row is None or place is None:
+        return []
+    found: list[Conflict] = []
+    altered = _altered_keys(row["keys"])
+    query = _RETOLD.format(
+        lsn=quote_literal(command.lsn),
+        where=chosen.where,
+        relid=f"'{delta.any.relid}'",
+        which=altered,
+    )
+    by = await db.fetchrow(query, *chosen.args)
+    if by is not None:
+        text = f"columns that tell which rows had the values of {then.label} were altered since"
+        found.append(_conflict(delta, Kind.LATER_CHANGE, text, by))
+    kept = quote_ident(str(then.kept))
+    moved = _ANY_OF.format(kept=kept)
+    if row["keys"]:
+        names = [quote_literal(key) for key in row["keys"]]
+        same = " AND ".join(
+            f"k.key_{n}::pg_catalog.text = (c.after OPERATOR(pg_catalog.->>) {name})"
+            for n, name in enumerate(names, 1)
+        )
+        again = _AGAIN.format(kept=kept, same=same)
+        differ = [await _differs(db, command, now, delta.any, key) for key in row["keys"]]
+        moved = f"(c.op = 'U' AND ({' OR '.join(differ)})) OR ({again})"
+    what = f"rows that had values of {then.label} were changed since"
+    found += await _rows(db, chosen, command, delta, place[0], moved, what)
+    if delta.now is not None and row["keys"]:
+        differs = await _differs(db, command, now, delta.any, str(delta.now.image["name"]))
+        given = f"c.op = 'U' AND ({differs})"
+        what = f"{delta.now.label} was given values since"
+        found += await _rows(db, chosen, command, delta, place[0], given, what)
+    return found
+
+
+async def _differs(db: Database, command: Command, now: There, of: Component, name: str) -> str:
+    """Whether a change (c) gave a column of the same relation another value."""
+    one = now.names.get((of.relid, "column", None, name, None))
+    names = await _names(db, command, one) if one is not None else [quote_literal(name)]
+    return " OR ".join(
+        f"(c.before OPERATOR(pg_catalog.->>) {each}) IS DISTINCT FROM"
+        f" (c.after OPERATOR(pg_catalog.->>) {each})"
+        for each in names
+    )
+
+
+def _altered_keys(keys: list[str]) -> str:
+    """Of columns as they were (was) and are (n). A key may have another type; all that is left of a
+    row is another text then."""
+    other = [
+        f"(n.image OPERATOR(pg_catalog.->>) '{field}')"
+        f" IS DISTINCT FROM (was.image OPERATOR(pg_catalog.->>) '{field}')"
+        for field in (("name",) if keys else ("name", "type"))
+    ]
+    names = ", ".join(map(quote_literal, keys))
+    of_key = f"(was.image OPERATOR(pg_catalog.->>) 'name') IN ({names}) AND " if keys else ""
+    return f"{of_key}({' OR '.join(other)})"
 
 
 # What rests on a column and would go with it, unseen.

@@ -108,18 +108,20 @@ async def _write(
         f"{name} = {own}.value_{columns.index(of) + 1}::{kind}" for of, (name, kind) in into.items()
     ]
     given += [f"{besides} = true"] if besides else []
+    told = keys or await _left(db, kept)
+    missing = [key for key in told if (one.relid, "column", None, key, None) not in there.names]
+    if missing:
+        raise NotReversible(f"column {missing[0]} of {one.on}, by which rows are known, is gone")
     if keys:
         same = [
             f"t.{quote_ident(key)} = {own}.key_{n}::{there.type_of(one, key)}"
             for n, key in enumerate(keys, 1)
         ]
     else:
-        without = ", ".join(
-            map(
-                quote_literal,
-                [*columns, *(_bare(name) for name, _ in into.values()), _bare(besides)],
-            )
-        )
+        # What others have added since tells nothing.
+        others = [c.image["name"] for c in there.components if _column_of(c, one)]
+        others += [_bare(besides), *(_bare(name) for name, _ in into.values())]
+        without = ", ".join(quote_literal(name) for name in others if name not in told)
         rest = f"(pg_catalog.to_jsonb(x) OPERATOR(pg_catalog.-) ARRAY[{without}])::pg_catalog.text"
         source += (
             f", (SELECT x.tableoid, x.ctid AS place, {rest} AS key,"
@@ -134,6 +136,16 @@ async def _write(
         ]
     statement = f"UPDATE {one.on} t SET {', '.join(given)} FROM {source} WHERE {' AND '.join(same)}"
     await _silently(db, statement, done)
+
+
+async def _left(db: Database, kept: str) -> list[str]:
+    """The columns that were left of the row; none are known where there was no row."""
+    text = await db.fetchval(f"SELECT key FROM hotrollback_bin.{quote_ident(kept)} LIMIT 1")
+    return [] if text is None else list(json.loads(text))
+
+
+def _column_of(one: Component, of: Component) -> bool:
+    return one.kind == "column" and one.relid == of.relid
 
 
 def _bare(quoted: str) -> str:

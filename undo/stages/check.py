@@ -76,6 +76,8 @@ async def _misfits(db: Database, rows: Rows) -> list[Obstacle]:
     ops = "('I', 'U')" if rows.lost else "('I')"
     lost = ", ".join(rows.lost)
     detail = f"column {lost} is gone" if rows.lost else "columns were added in between"
+    if rows.renamed:
+        detail += ", or its name is another's by now"
     query = (
         f"SELECT e.n FROM {rows.effects} e"
         f" WHERE e.root = {rows.family.root} AND e.active AND e.op IN {ops}"

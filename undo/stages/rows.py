@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from undo.database import Database
+from undo.database import Database, sqlstate
+from undo.errors import Refused
 from undo.image import Column, compared, image, quote_ident, quote_literal, read_back, same
+from undo.log import COMMAND
 from undo.stages.chains import Chained
-from undo.stages.load import Partitions, serial
+from undo.stages.load import DEAD, Partitions, serial
 from undo.stages.rules import Rules
 from undo.tables import Family, Tables, equal
 
@@ -27,6 +29,7 @@ class Rows:
     n: str  # the column with the effect's number: a name that the table itself has not
     columns: tuple[Column, ...]  # those that all images have: what is compared and written
     lost: tuple[str, ...]  # columns that images have and the table no longer has
+    renamed: bool  # one of these is there under another name, or another one under its name
     uneven: bool  # images do not all have the same columns
     ignored: frozenset[str]  # columns that nobody's change of is in the way, and that stay
     effects: str
@@ -67,15 +70,23 @@ async def lay_out(
     roots = await db.fetch(
         f"SELECT DISTINCT e.root::pg_catalog.int8 FROM {laid.table} e WHERE e.active ORDER BY 1"
     )
-    oldest = await db.fetchval(
-        f"SELECT pg_catalog.min(c.xid) FROM {laid.changes} c WHERE c.selected"
+    oldest, begin = await db.fetchrow(
+        f"SELECT pg_catalog.min(c.xid), pg_catalog.min(c.lsn)::pg_catalog.text"
+        f"  FROM {laid.changes} c WHERE c.selected"
     )
     for (root,) in roots:
         ignored = rules.ignored.get(root, frozenset())
-        rows = await _shape(db, tables.families[root], laid.table, parts, oldest or 0, ignored)
+        rows = await _shape(
+            db, tables.families[root], laid.table, parts, oldest or 0, begin, ignored
+        )
         if ignored:
             await _overlook(db, laid, rows, parts)
-        await _typed(db, rows, parts)
+        try:
+            await _typed(db, rows, parts)
+        except Exception as error:
+            if not (sqlstate(error) or "").startswith("22"):
+                raise
+            raise Refused(error) from error  # a column has another type by now
         laid.rows[root] = rows
     return laid
 
@@ -86,6 +97,25 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
                   AND pg_catalog.age(a.xmin) <= pg_catalog.age(
                       ($2::pg_catalog.int8 & 4294967295)::pg_catalog.text::pg_catalog.xid))
 """
+# Names of columns that mean others by now: they were renamed, or dropped and made again.
+_RENAMED: Final = f"""
+SELECT f.name
+  FROM (SELECT DISTINCT ON (x.number) x.number, x.name
+          FROM {COMMAND} c
+         CROSS JOIN LATERAL (
+               SELECT i.id, (i.id OPERATOR(pg_catalog.->>) 2)::pg_catalog.int4 AS number,
+                      i.image OPERATOR(pg_catalog.->>) 'name' AS name,
+                      i.image OPERATOR(pg_catalog.->>) 'kind' AS kind
+                 FROM pg_catalog.json_to_recordset(
+                          c.before OPERATOR(pg_catalog.->) 'components')
+                      AS i(id pg_catalog.json, image pg_catalog.json)) x
+         WHERE c.lsn > $2::pg_catalog.text::pg_catalog.pg_lsn AND NOT {DEAD} AND x.kind = 'column'
+           AND (x.id OPERATOR(pg_catalog.->>) 3) = $1::pg_catalog.int8::pg_catalog.text
+         ORDER BY x.number, c.lsn) f
+  JOIN pg_catalog.pg_attribute a
+    ON a.attrelid = $1::pg_catalog.int8::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped
+   AND (a.attnum = f.number) <> (a.attname = f.name)
+"""
 
 
 async def _shape(
@@ -94,6 +124,7 @@ async def _shape(
     effects: str,
     parts: Partitions,
     oldest: int,
+    begin: str | None,
     ignored: frozenset[str],
 ) -> Rows:
     """Which columns the images have. Only where the table was altered since may they not be its
@@ -103,7 +134,16 @@ async def _shape(
     while n in names:
         n += "_"
     if not await db.fetchval(_ALTERED, family.root, oldest):
-        return Rows(family, n, family.columns, (), uneven=False, ignored=ignored, effects=effects)
+        return Rows(
+            family,
+            n,
+            family.columns,
+            (),
+            renamed=False,
+            uneven=False,
+            ignored=ignored,
+            effects=effects,
+        )
     shapes: list[frozenset[str]] = []
     for part, side, image_column in (
         ("first", "first_place", "before"),
@@ -122,11 +162,14 @@ async def _shape(
     everywhere = frozenset.intersection(*shapes) if shapes else frozenset(names)
     anywhere = frozenset().union(*shapes)
     virtual = {column.name for column in family.columns if column.virtual}
+    moved = anywhere & {row[0] for row in await db.fetch(_RENAMED, family.root, begin)}
+    everywhere -= moved
     return Rows(
         family,
         n,
         tuple(c for c in family.columns if c.name in everywhere or c.name in virtual),
-        tuple(sorted(anywhere - names)),
+        tuple(sorted((anywhere - names) | moved)),
+        renamed=bool(moved),
         uneven=any((anywhere - shape) & names - virtual for shape in shapes),
         ignored=ignored,
         effects=effects,
@@ -318,7 +361,11 @@ async def _lock_by_place(db: Database, rows: Rows, places: str, locking: str) ->
 
 
 async def set_aside_unchanged(db: Database, laid: Laid, rows: Rows) -> None:
-    """Effects that changed nothing after all: a row that was put back by the selection itself."""
+    """Effects that changed nothing after all: a row that was put back by the selection itself. What
+    was written to a column that others have dropped since is gone with it, but not if it is there
+    under another name."""
+    if rows.renamed:
+        return
     await db.execute(
         f"UPDATE {laid.table} e SET active = false FROM {rows.want} w, {rows.ours} o"
         f" WHERE w.{rows.n} = e.n AND o.{rows.n} = e.n AND {same(rows.columns, 'w', 'o')}"
