@@ -16,12 +16,18 @@ from proxy.demo.command import Serving
 
 # HOTROLLBACK_EXAMPLES says how many are tried on each server; NOSHRINK, that a failing one is not made
 # smaller, which takes long.
-EXPLORED = settings(
-    **({"phases": (Phase.explicit, Phase.generate)} if os.environ.get("NOSHRINK") else {}),
-    max_examples=int(os.environ.get("HOTROLLBACK_EXAMPLES", "25")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+
+
+def explored(everyday: int) -> settings:
+    return settings(
+        **({"phases": (Phase.explicit, Phase.generate)} if os.environ.get("NOSHRINK") else {}),
+        max_examples=int(os.environ.get("HOTROLLBACK_EXAMPLES", everyday)),
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+EXPLORED = explored(25)
 FORGET = """
 TRUNCATE hotrollback.change, hotrollback.command, hotrollback.gap, hotrollback.undone, hotrollback.undo;
 """
