@@ -334,11 +334,11 @@ async def test_an_undo_that_is_cut_off_leaves_nothing(ground: Ground) -> None:
     holder = await ground.connect()
     await holder.execute("BEGIN; SELECT * FROM t WHERE id = 9 FOR UPDATE")
     undo = asyncio.create_task(ground.undo())
-    await asyncio.sleep(0.3)
-    await holder.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    while not await holder.fetchval(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
         " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
+    ):
+        await asyncio.sleep(0.05)
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
         await undo
     await holder.execute("ROLLBACK")
