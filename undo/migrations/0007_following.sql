@@ -154,20 +154,26 @@ BEGIN
                                AND k.contypid <> 0;
 END $$;
 
--- Whether attach_v1 is making its triggers: nothing changes that anybody is told of. Triggers are known by
--- their names; what enables them, by who has called: frames of the stack, with one line of its own text.
-CREATE FUNCTION hotrollback.attaching_v1(stack text, tag text, commands jsonb) RETURNS boolean
+-- Whether it is DDL of ours, that nobody is told of: attach_v1 is making its triggers, or a table moves to
+-- the bin, or back, whoever moves it sees to its images. Triggers are known by their names; the rest by
+-- who has called: frames of the stack, with one line of its own text.
+CREATE FUNCTION hotrollback.our_own_v1(stack text, tag text, commands jsonb) RETURNS boolean
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog
     AS $$
 BEGIN
-    RETURN CASE tag
-    WHEN 'CREATE TRIGGER' THEN
+    RETURN CASE
+    WHEN tag = 'CREATE TRIGGER' THEN
         NOT EXISTS (SELECT FROM jsonb_array_elements(commands) c
                      WHERE c ->> 'object_identity' !~ '^hotrollback_(capture|truncate|foreign) on ')
-    WHEN 'ALTER TABLE' THEN
+    WHEN tag = 'ALTER TABLE' AND stack LIKE '%hotrollback.attach\_v1(oid)%' THEN
         stack ~ ('^[^\n]*\nSQL statement "ALTER TABLE [^\n]* ENABLE ALWAYS TRIGGER hotrollback_[a-z]+"\n'
                  'PL/pgSQL function hotrollback\.attach_v1\(oid\) line ')
-    ELSE false END;
+    ELSE
+        stack ~ ('^[^\n]*\nSQL statement "(ALTER|GRANT|REVOKE|DROP POLICY) [^\n]*"\n'
+                 'PL/pgSQL function hotrollback\.(rename_binned_v1|move_statistics_v1|take_rights_v1'
+                 '|give_rights_v1|revoke_v1|grant_v1|bin_v1|unbin_v1)\(')
+        AND stack NOT LIKE '%hotrollback.bin\_object\_v1(%' AND stack NOT LIKE '%hotrollback.unbin\_object\_v1(%'
+    END;
 END $$;
 
 -- After DDL of anybody. It never fails, but before a fence, and waits for no lock worth speaking of: what it could not
@@ -203,7 +209,7 @@ BEGIN
     IF ours OR to_regclass('hotrollback.ddl') IS NULL OR (TG_TAG LIKE 'DROP %' AND dropped = '[]') THEN
         RETURN;
     END IF;
-    IF hotrollback.attaching_v1(stack, TG_TAG, commands) THEN
+    IF hotrollback.our_own_v1(stack, TG_TAG, commands) THEN
         PERFORM hotrollback.bump_v1();
         INSERT INTO hotrollback.ddl (tag) VALUES (TG_TAG);
         RETURN;
@@ -213,7 +219,7 @@ BEGIN
         what.others := what.others || jsonb_build_array(jsonb_build_array(0, 0, false, lower(TG_TAG)));
     END IF;
     IF (commands = '[]' AND dropped = '[]' AND TG_TAG NOT LIKE 'CREATE %')
-       OR TG_TAG IN ('GRANT', 'REVOKE', 'DROP OWNED', 'REASSIGN OWNED') THEN
+       OR (TG_TAG IN ('GRANT', 'REVOKE', 'DROP OWNED', 'REASSIGN OWNED') AND NOT hotrollback.reversing_v1()) THEN
         SELECT * INTO written FROM hotrollback.written_v1();
         what.relations := what.relations || written.relations;
         what.objects := what.objects || written.objects;

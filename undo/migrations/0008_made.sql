@@ -316,6 +316,16 @@ BEGIN
     RETURN hotrollback.grant_v1(had);
 END $$;
 
+-- Keeps the images of a table in the bin, and of what belongs to it, as they are now.
+CREATE FUNCTION hotrollback.look_again_v1(parts json) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+BEGIN
+    PERFORM hotrollback.swap_components_v1(
+        '', quote_ident(current_user)::regrole::oid,
+        ARRAY(SELECT p.oid FROM json_to_recordset(parts) AS p(oid oid)), '[]', '[]', '{}', '[]');
+END $$;
+
 -- Moves a table away, of which bin_keys_v1 has seen to the rest.
 CREATE FUNCTION hotrollback.bin_v1(relation oid, writer oid) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
@@ -328,6 +338,7 @@ BEGIN
     PERFORM hotrollback.rename_binned_v1(was.parts, true);
     PERFORM hotrollback.move_statistics_v1(was.statistics, true);
     PERFORM hotrollback.take_rights_v1(relation);
+    PERFORM hotrollback.look_again_v1(was.parts);
     INSERT INTO hotrollback.change (relid, op) VALUES (relation, 'B');
     IF writer IS NOT NULL THEN
         UPDATE hotrollback.change SET role = writer
@@ -343,17 +354,16 @@ CREATE FUNCTION hotrollback.unbin_v1(relation oid) RETURNS text[]
     AS $$
 DECLARE
     was hotrollback.bin;
+    gone text[];
 BEGIN
     SELECT * INTO STRICT was FROM hotrollback.bin b WHERE b.relid = relation;
     PERFORM hotrollback.rename_binned_v1(was.parts, false);
     EXECUTE format('ALTER TABLE hotrollback_bin.%I SET SCHEMA %I', was.name, was.schema);
     PERFORM hotrollback.move_statistics_v1(was.statistics, false);
-    -- The table's move says nothing of its sequences.
-    PERFORM hotrollback.swap_components_v1(
-        '', quote_ident(current_user)::regrole::oid,
-        ARRAY(SELECT p.oid FROM json_to_recordset(was.parts) AS p(oid oid)), '[]', '[]', '{}', '[]');
+    gone := hotrollback.give_rights_v1(relation);
+    PERFORM hotrollback.look_again_v1(was.parts);
     INSERT INTO hotrollback.change (relid, op) VALUES (relation, 'C'); -- for the redo
-    RETURN hotrollback.give_rights_v1(relation);
+    RETURN gone;
 END $$;
 
 -- Its parents and foreign keys, when all that they point to is there again.
