@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ SETTINGS = {
 }
 MEMORY = Path("/dev/shm")
 ROOM = 8 << 30
-# A database with the log and nothing else, to copy: much quicker than to install it again.
+# Databases with the log, to copy: much quicker than to install it again.
 TEMPLATE = "with_log"
 # Not the original's any more, and not older than itself.
 ITS_OWN = (
@@ -95,15 +96,16 @@ class Server:
             return rows_of(connection.execute(sql))
 
     @contextmanager
-    def database(self, *, logged: bool = False) -> Iterator["Database"]:
+    def database(self, *, logged: bool = False, given: str = "") -> Iterator["Database"]:
         """A fresh database, dropped afterwards whoever is still connected. `logged`: with the log,
-        as install makes it where there is nothing yet."""
+        as install makes it where there is nothing but what is `given`."""
         name = f"t{os.getpid()}_{next(_numbers)}"
         fresh = Database(self, name)
-        if logged and not self.psql(f"SELECT FROM pg_database WHERE datname = '{TEMPLATE}'"):
-            self.psql(f"CREATE DATABASE {TEMPLATE}")
-            install_into(Database(self, TEMPLATE))
-        source = TEMPLATE if logged else "template1"
+        source = f"{TEMPLATE}_{sha256(given.encode()).hexdigest()[:16]}" if logged else "template1"
+        if logged and not self.psql(f"SELECT FROM pg_database WHERE datname = '{source}'"):
+            self.psql(f"CREATE DATABASE {source}")
+            Database(self, source).psql(given)
+            install_into(Database(self, source))
         self.psql(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy")
         try:
             if logged:
@@ -224,7 +226,10 @@ def with_log() -> None:
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest, server: Server) -> Iterator[Database]:
-    with server.database(logged="with_log" in request.fixturenames) as fresh:
+    """`pytest.mark.given(sql)`: with the log, and what was there before it."""
+    given = request.node.get_closest_marker("given")
+    logged = given is not None or "with_log" in request.fixturenames
+    with server.database(logged=logged, given=given.args[0] if given else "") as fresh:
         yield fresh
 
 

@@ -49,8 +49,8 @@ async def back(ground: Ground, name: str, new_name: str | None = None) -> Restor
     return await restore(ground.db, name, new_name=new_name, by="test")
 
 
+@pytest.mark.given(SETUP)
 async def test_what_is_in_it(ground: Ground) -> None:
-    await ground.given(SETUP)
     await ground.write(spared("DROP TABLE pet"), user="postgres")
     await ground.write(spared("ALTER TABLE shop.person DROP COLUMN note, DROP COLUMN town"))
     await ground.write("CREATE TABLE made (id int); INSERT INTO made VALUES (1)", tag="made")
@@ -86,8 +86,8 @@ async def test_the_role_is_the_one_that_was_set(ground: Ground) -> None:
     ]
 
 
+@pytest.mark.given(SETUP)
 async def test_a_table_comes_back_with_all_that_was_its_own(ground: Ground) -> None:
-    await ground.given(SETUP)
     before = await ground.content()
     await ground.write(spared("DROP TABLE shop.person CASCADE"))
     done = await back(ground, "person")
@@ -106,8 +106,8 @@ async def test_a_table_comes_back_with_all_that_was_its_own(ground: Ground) -> N
     assert await ground.content() == before
 
 
+@pytest.mark.given(SETUP)
 async def test_partitions_come_along(ground: Ground) -> None:
-    await ground.given(SETUP)
     before = await ground.content()
     await ground.write(spared("DROP TABLE part"))
     assert len(await entries(ground.db)) == 4
@@ -124,9 +124,9 @@ async def test_partitions_come_along(ground: Ground) -> None:
     assert (done.missing, await ground.content()) == ([], before)
 
 
+@pytest.mark.given(SETUP)
 async def test_under_another_name(ground: Ground) -> None:
     """Whatever has its names by now."""
-    await ground.given(SETUP)
     await ground.write(spared("DROP TABLE shop.person CASCADE") + ";" + spared("DROP TABLE part"))
     await ground.write("CREATE TABLE shop.person (id serial PRIMARY KEY, name text)", tag="other")
     with pytest.raises(NameTaken, match=r"shop\.person is there already"):
@@ -155,8 +155,8 @@ async def test_under_another_name(ground: Ground) -> None:
     assert await ground.rows('SELECT * FROM shop."Part" ORDER BY 1') == [(1, "a"), (11, "b")]
 
 
+@pytest.mark.given(SETUP)
 async def test_what_it_hangs_on_may_be_gone(ground: Ground) -> None:
-    await ground.given(SETUP)
     await ground.write(spared("DROP TABLE pet, shop.person, town, part_b"))
     done = await back(ground, "pet")
     assert [what for what, _ in done.missing] == [
@@ -186,8 +186,8 @@ async def test_names_that_several_have(ground: Ground) -> None:
     assert [entry.id for entry in await entries(ground.db)] == [newest.id]
 
 
+@pytest.mark.given(SETUP)
 async def test_its_schema_is_gone(ground: Ground) -> None:
-    await ground.given(SETUP)
     await ground.write(spared("DROP SCHEMA shop CASCADE"))
     with pytest.raises(NoSchema, match='"shop"'):
         await back(ground, "person")
@@ -336,8 +336,8 @@ WRITTEN_BEFORE = {
 
 
 @pytest.mark.parametrize("way", WRITTEN_BEFORE)
+@pytest.mark.given(SETUP)
 async def test_what_was_written_before_is_taken_back_too(ground: Ground, way: str) -> None:
-    await ground.given(SETUP)
     before = await ground.content()
     await ground.write(WRITTEN_BEFORE[way])
     after = await ground.content()

@@ -37,8 +37,8 @@ async def binned(ground: Ground) -> list[str]:
     return [entry.label for entry in await entries(ground.db)]
 
 
+@pytest.mark.given(SETUP)
 async def test_a_purged_table_is_gone_for_an_undo(ground: Ground) -> None:
-    await ground.given(SETUP)
     await ground.write(spared("DROP TABLE t"))
     before = await ground.dump()
     (only,) = await entries(ground.db)
@@ -55,8 +55,8 @@ async def test_a_purged_table_is_gone_for_an_undo(ground: Ground) -> None:
     assert await ground.dump() == before
 
 
+@pytest.mark.given(SETUP)
 async def test_purged_values_are_not_kept_any_more(ground: Ground) -> None:
-    await ground.given(SETUP)
     await ground.write(spared("ALTER TABLE u DROP COLUMN v"))
     before = await ground.dump()
     await purge(ground.db, "u.v")
@@ -65,8 +65,8 @@ async def test_purged_values_are_not_kept_any_more(ground: Ground) -> None:
     assert await ground.dump() == before
 
 
+@pytest.mark.given(SETUP)
 async def test_all_of_it_but_what_is_pinned(ground: Ground) -> None:
-    await ground.given(SETUP)
     await ground.write(spared("DROP TABLE t") + ";" + spared("ALTER TABLE u DROP COLUMN v"))
     await ground.write(spared("DROP TABLE part") + ";" + spared("ALTER TABLE u DROP COLUMN w"))
     await pin(ground.db, "t", on=True)
@@ -87,8 +87,8 @@ async def test_all_of_it_but_what_is_pinned(ground: Ground) -> None:
     assert await ground.rows(IN_BIN) == []
 
 
+@pytest.mark.given(SETUP)
 async def test_partitions_go_with_their_table(ground: Ground) -> None:
-    await ground.given(SETUP)
     await ground.write(spared("DROP TABLE part"))
     await purge(ground.db, "part", older_than=DAY)
     assert len(await binned(ground)) == 2
@@ -96,8 +96,8 @@ async def test_partitions_go_with_their_table(ground: Ground) -> None:
     assert await binned(ground) == []
 
 
+@pytest.mark.given(SETUP)
 async def test_what_others_need_does_not_go(ground: Ground) -> None:
-    await ground.given(SETUP)
     await ground.write(spared("DROP TABLE t, u"))
     old = {e.label: f'hotrollback_bin."{e.held}_{e.name}"' for e in await entries(ground.db)}
     await ground.db.execute(f"CREATE VIEW v AS SELECT * FROM {old['public.t']}")
@@ -121,11 +121,11 @@ async def test_what_is_in_the_bin_goes_along(ground: Ground) -> None:
     assert await binned(ground) == ["public.u"]
 
 
+@pytest.mark.given(SETUP)
 async def test_not_while_an_undo_runs(
     ground: Ground, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("undo.bin.purge._LOCK_TIMEOUT_MS", 50)
-    await ground.given(SETUP)
     await ground.write(spared("DROP TABLE t"))
     other = await connect()
     await other.execute(f"SELECT pg_advisory_lock({LOCK_UNDO})")
@@ -160,8 +160,8 @@ async def aged(ground: Ground, days: int) -> None:
     )
 
 
+@pytest.mark.given(SETUP)
 async def test_what_no_undo_can_reach_goes(ground: Ground) -> None:
-    await ground.given(SETUP)
     await ground.write(spared("DROP TABLE t") + ";" + spared("ALTER TABLE u DROP COLUMN v"))
     await aged(ground, 20)
     await ground.write(spared("DROP TABLE part"))
@@ -199,8 +199,8 @@ async def test_what_no_undo_can_reach_goes(ground: Ground) -> None:
     assert await keep(ground, 10 * DAY) == []
 
 
+@pytest.mark.given(SETUP)
 async def test_what_is_too_much_goes(ground: Ground) -> None:
-    await ground.given(SETUP)
     for table in ("part", "t", "u"):
         await ground.write(spared(f"DROP TABLE {table}"), tag=f"{BAD} {table}")
     whole = size(await entries(ground.db))
@@ -224,11 +224,11 @@ async def test_what_is_too_much_goes(ground: Ground) -> None:
     assert await keep(ground, most=1) == []
 
 
+@pytest.mark.given(SETUP)
 async def test_what_is_in_use_is_left_for_the_next(
     ground: Ground, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("undo.retention._LOCK_TIMEOUT_MS", 50)
-    await ground.given(SETUP)
     await ground.write(spared("DROP TABLE t"))
     await keep(ground, most=1)
     (entry,) = await entries(ground.db)
@@ -240,8 +240,8 @@ async def test_what_is_in_use_is_left_for_the_next(
     assert await keep(ground, most=1) == ["dropped table public.t"]
 
 
+@pytest.mark.given(SETUP)
 async def test_what_somebody_dropped_there_is_forgotten(ground: Ground) -> None:
-    await ground.given(SETUP)
     await ground.write(spared("DROP TABLE t") + ";" + spared("ALTER TABLE u DROP COLUMN v"))
     await ground.db.execute("DROP SCHEMA hotrollback_bin CASCADE")
     assert await binned(ground) == []
@@ -252,8 +252,8 @@ async def test_what_somebody_dropped_there_is_forgotten(ground: Ground) -> None:
     )
 
 
+@pytest.mark.given(SETUP)
 async def test_the_log_of_an_older_version_has_none(ground: Ground) -> None:
-    await ground.given(SETUP)
     await ground.db.execute("ALTER TABLE hotrollback.kept RENAME TO later")
     assert await upkeep(ground.db, retention=DAY, max_log_size=None, max_bin_size=1) == ()
     with pytest.raises(NotInstalled):

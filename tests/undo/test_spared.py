@@ -33,8 +33,8 @@ async def run(proxy: Inside, statements: str, user: str = "postgres", **how: boo
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.given(SETUP)
 async def test_each_kind(ground: Ground, through: Inside, name: str) -> None:
-    await ground.given(SETUP)
     before = await ground.content()
     # What a client prepares goes by the extended protocol.
     await run(through, CASES[name], prepare=ground.database.server.version == 18)
@@ -91,8 +91,8 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("name", MESSAGES)
+@pytest.mark.given(OWN)
 async def test_as_whoever_owns_it(ground: Ground, through: Inside, name: str) -> None:
-    await ground.given(OWN)
     before = await ground.content()
 
     def send() -> None:
@@ -125,10 +125,10 @@ SAID = {
 
 
 @pytest.mark.parametrize("name", SAID)
+@pytest.mark.given(SETUP + "INSERT INTO loose SELECT 3 FROM generate_series(1, 2)")
 async def test_what_cannot_be_given_back_is_said(
     ground: Ground, through: Inside, name: str
 ) -> None:
-    await ground.given(SETUP + "INSERT INTO loose SELECT 3 FROM generate_series(1, 2)")
     text, said = SAID[name]
     if "many" in name:
         await ground.db.execute("UPDATE hotrollback.meta SET keep_limit = 1")
@@ -151,10 +151,10 @@ ALONE = (
 
 @pytest.mark.parametrize("text", ALONE)
 @pytest.mark.parametrize("how", [{}, {"prepare": True}], ids=["simple", "extended"])
+@pytest.mark.given(SETUP)
 async def test_what_stands_alone_is_no_gap_once_it_is_recorded(
     ground: Ground, through: Inside, text: str, how: dict[str, bool]
 ) -> None:
-    await ground.given(SETUP)
     before = await ground.content()
     await run(through, text, **how)
     assert through.gaps() == []
@@ -163,10 +163,10 @@ async def test_what_stands_alone_is_no_gap_once_it_is_recorded(
     assert columns_sorted(await ground.content()) == columns_sorted(before)
 
 
+@pytest.mark.given(SETUP + "INSERT INTO loose SELECT 3 FROM generate_series(1, 2)")
 async def test_what_failed_alone_stays_a_gap_whatever_follows(
     ground: Ground, through: Inside
 ) -> None:
-    await ground.given(SETUP + "INSERT INTO loose SELECT 3 FROM generate_series(1, 2)")
     with pytest.raises(psycopg.errors.UniqueViolation):
         await run(through, "CREATE UNIQUE INDEX CONCURRENTLY j ON loose (k)")
 
@@ -192,10 +192,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("how", [{}, {"prepare": True}], ids=["simple", "extended"])
+@pytest.mark.given(SETUP)
 async def test_gaps_can_be_refused(
     ground: Ground, through: Inside, name: str, how: dict[str, bool]
 ) -> None:
-    await ground.given(SETUP)
     await ground.db.execute("UPDATE hotrollback.meta SET keep_limit = 1")
     *first, last = REFUSED[name].split("; ")
     for text in first:
