@@ -203,7 +203,8 @@ BEGIN
                          AND c.schema_name IS DISTINCT FROM 'pg_temp'
                          AND c.schema_name IS DISTINCT FROM 'hotrollback'), '[]'),
            coalesce(bool_and(c.schema_name IS NOT DISTINCT FROM 'pg_temp'
-                             OR c.schema_name IS NOT DISTINCT FROM 'hotrollback'), false)
+                             OR c.schema_name IS NOT DISTINCT FROM 'hotrollback'
+                             OR c.in_extension), false) -- whose own command follows
       INTO commands, ours
       FROM pg_event_trigger_ddl_commands() c;
     IF ours OR to_regclass('hotrollback.ddl') IS NULL OR (TG_TAG LIKE 'DROP %' AND dropped = '[]') THEN
