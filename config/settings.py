@@ -166,6 +166,13 @@ class Settings:
         " and in SHOW BIN before it is done. What no undo can reach any more, since the log's"
         " records of it are gone, goes likewise. Not set: without limit.",
     )
+    prepare: bool = _row(
+        kinds.SWITCH,
+        True,
+        "A write by simple query that comes again and again with other values is run as a prepared"
+        " statement of the proxy's, so that the server need not plan it each time. off: each is"
+        " sent as a text.",
+    )
     statement_limit: int = _row(
         kinds.LENGTH,
         1 << 20,

@@ -72,6 +72,7 @@ class Worker:
             counted=self.counted,
             reject=self.settings.on_gap == "reject",
             fail=self.settings.on_log_error == "fail",
+            prepare=self.settings.prepare,
             statement_limit=self.settings.statement_limit,
             read_elsewhere=self._read_elsewhere,
         )

@@ -163,8 +163,11 @@ def _completed(session: "Session", buf: bytes, pos: int, end: int) -> bytes | No
         session.copy_answered(Copying.NOT)
     _popped(session, slot)
     if slot.action is Action.SIMPLE:
+        out = buf[pos:end]
+        if slot.word and buf[pos] == ord("C"):
+            out = encode.command_complete(repair.tag(buf[pos + 5 : end - 1], slot.word))
         # It is told when the commit has succeeded.
-        next(later for later in queue if later.kind == SYNC).held = buf[pos:end]
+        next(later for later in queue if later.kind == SYNC).held = out
         return before_row(slot)
     if slot.action is Action.SWALLOW:
         return b""

@@ -10,7 +10,7 @@ from proxy.capture import around
 from proxy.capture.choose import may_write
 from proxy.capture.plan import How, Plan, Reason
 from proxy.catalog.capabilities import pipeline_lasts
-from proxy.session import asking, effects, untouched
+from proxy.session import asking, effects, repeated, untouched
 from proxy.session.elsewhere import analysed
 from proxy.session.outstanding import PLAIN, QUERY, Action, Part, Sent, Slot
 from proxy.session.planning import (
@@ -45,6 +45,11 @@ def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | N
         queue.append(PLAIN[QUERY])
         return None
     text = buf[pos + 5 : end - 1]
+    shorn = repeated.find(session, text)
+    if shorn is not None:
+        known = repeated.query(session, shorn, text, buf, pos, end)
+        if not isinstance(known, bool):
+            return known
     analysis = analysed(session, text, QUERY, standard_strings=session.standard_strings)
     if analysis is None:
         return []
@@ -55,6 +60,8 @@ def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | N
             effects.sent(session, statement)
         session.simple_sent()
         queue.append(PLAIN[QUERY])
+        if shorn is not None:
+            repeated.passes(shorn, statements)
         return None
     session.held_for = QUERY
     if queue:
@@ -82,6 +89,8 @@ def query(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | N
     for statement, chosen in zip(statements, plans, strict=True):
         effects.sent(session, statement)
         session.count(chosen)
+    if shorn is not None and len(plans) == 1 and plans[0].how is How.REWRITE:
+        repeated.rewritten(shorn, text, statements[0])
     return _send(session, buf[pos:end], statements, plans)
 
 

@@ -156,13 +156,13 @@ def bind_head(session: "Session", buf: bytes, pos: int, length: int) -> Bound | 
     if chosen.how not in _SHADOWED or prepared is None:
         session.outstanding.queue.append(PLAIN[BIND])
         return out, 0, []
-    shadow, behind = _shadow(session, prepared, chosen, out)
-    made.back = shadow.back
-    renamed = (shadow.name, name)
-    slot = Slot(BIND, word=prepared.word, back=shadow.back, renamed=renamed)
+    ours, behind = shadow(session, prepared, chosen, out)
+    made.back = ours.back
+    renamed = (ours.name, name)
+    slot = Slot(BIND, word=prepared.word, back=ours.back, renamed=renamed)
     session.outstanding.queue.append(slot)
-    size = length + len(shadow.name) - len(name)
-    head = b"".join((b"B", size.to_bytes(4, "big"), portal, b"\0", shadow.name, b"\0"))
+    size = length + len(ours.name) - len(name)
+    head = b"".join((b"B", size.to_bytes(4, "big"), portal, b"\0", ours.name, b"\0"))
     out.append(head)
     if behind:
         session.outstanding.queue.append(Slot(CLOSE, Action.SWALLOW))
@@ -194,28 +194,32 @@ def _unread(session: "Session", reason: Reason) -> Plan:
     return PASS
 
 
-def _shadow(
+def shadow(
     session: "Session", prepared: Prepared, chosen: Plan, out: list[bytes]
 ) -> tuple[Shadow, list[bytes]]:
     """Our form of it on the server, parsed now if it is not there yet, and what closes it again."""
     names = session.names
-    text, positions = apply(prepared.text, chosen.edits)
+    formed = prepared.formed
+    if formed is None or formed[0] is not chosen:
+        text, positions = apply(prepared.text, chosen.edits)
+        formed = prepared.formed = (chosen, text, positions.back)
+    _, text, back = formed
     key = (text, prepared.oids)
-    shadow = names.shadow(key)
-    if shadow is not None:
-        return shadow, []
+    made = names.shadow(key)
+    if made is not None:
+        return made, []
     queue = session.outstanding.queue
-    shadow = Shadow(names.fresh(), positions.back)
+    made = Shadow(names.fresh(), back)
     kept = len(text) < _KEPT
     if kept:
         names.make_room()
         out.extend(asking.close_forgotten(session))
-        names.shadows[key] = shadow
-    out.append(encode.parse(shadow.name, text, prepared.oids))
-    slot = Slot(PARSE, Action.SWALLOW, word=prepared.word, back=shadow.back)
+        names.shadows[key] = made
+    out.append(encode.parse(made.name, text, prepared.oids))
+    slot = Slot(PARSE, Action.SWALLOW, word=prepared.word, back=made.back)
     slot.skipped = partial(names.shadows.pop, key, None)
     queue.append(slot)
-    return shadow, [] if kept else [encode.close_statement(shadow.name)]
+    return made, [] if kept else [encode.close_statement(made.name)]
 
 
 def execute(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | None:

@@ -30,6 +30,7 @@ class Surroundings:
     counted: dict[str, int]
     reject: bool = False  # on_gap = reject
     fail: bool = False  # on_log_error = fail
+    prepare: bool = True  # a simple query that comes again is prepared
     statement_limit: int = WHOLE_LIMIT  # longer messages are forwarded without being held whole
     # Does what takes long out of the way of all sessions, and tells what came of it.
     read_elsewhere: Callable[[Reading, Callable[[Analysis], None]], None] | None = None

@@ -8,11 +8,14 @@ sent them; the slot of the message takes them back if the server skips it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.capture.plan import Plan
 from proxy.catalog.cache import Known
 from proxy.sql.analyse import Analysis
+
+if TYPE_CHECKING:
+    from proxy.session.repeated import Repeated
 
 # Shadows that a session keeps on the server. Clients that write values into the texts of unnamed
 # statements would fill it with them.
@@ -28,6 +31,8 @@ class Prepared:
     analysis: Analysis | None = None  # made when it is first needed
     plan: Plan | None = None
     known: Known | None = None  # what the plan rests on
+    # The plan that our form was made by, that form, and its way back.
+    formed: tuple[Plan, bytes, Callable[[int], int | None]] | None = None
 
     @property
     def word(self) -> bytes:
@@ -54,6 +59,8 @@ class Names:
     # By our text and its oids; the one that was used least recently comes first.
     shadows: dict[tuple[bytes, bytes], Shadow] = field(default_factory=dict)
     ours: dict[bytes, bytes] = field(default_factory=dict)  # text of our own statements -> name
+    # Simple queries by their text without values, and the types of these: how often, at first.
+    repeated: dict[tuple[bytes, tuple[int, ...]], "Repeated | int"] = field(default_factory=dict)
     forgotten: list[bytes] = field(default_factory=list)  # names of ours that may still be there
     count: int = 0
 

@@ -44,15 +44,16 @@ def plan(
     text: bytes,
     describe: Describe | None,
     prepared: Prepared | None = None,
+    told: bytes | None = None,
 ) -> Plan | Hold:
     """`describe` asks what the statement returns; None where that cannot be asked. What is found is
-    kept in `prepared`."""
+    kept in `prepared`. `told`: what the client wrote, where it is not this text."""
     choice = _choose(session, statement, text, describe, prepared)
     if choice is None:
         return _blind(session, statement, text)
     if isinstance(choice, Hold) or choice.how is How.PASS:
         return choice
-    _seen(session, choice, statement, text)
+    _seen(session, choice, statement, text, told)
     return choice.refused(certain=_certain(choice)) if session.around.reject else choice
 
 
@@ -155,8 +156,11 @@ def _choose(
     return choice
 
 
-def _seen(session: "Session", choice: Plan, statement: Statement, text: bytes) -> None:
-    session.around.statement_seen(session.login.database, choice.fingerprint, statement.slice(text))
+def _seen(
+    session: "Session", choice: Plan, statement: Statement, text: bytes, told: bytes | None = None
+) -> None:
+    told = statement.slice(text) if told is None else told
+    session.around.statement_seen(session.login.database, choice.fingerprint, told)
 
 
 def _certain(choice: Plan) -> bool:

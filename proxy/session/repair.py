@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from proxy.capture.plan import Wrapped
-from proxy.session.outstanding import QUERY, Action, Sent, Slot
+from proxy.session.outstanding import BIND, PARSE, QUERY, Action, Sent, Slot
 from proxy.session.unwrap import Fields, unwrapped
 from proxy.wire import encode
 
@@ -84,13 +84,13 @@ def error(session: "Session", slot: Slot, fields: Fields) -> bytes | None:
             sent = slot.sent = replace(sent, gap=sent.gap.without_log())
     elif changed:
         session.knowledge.forget()
+    lost = changed or (position is not None and mapped is None)
+    lost = lost or found.get(b"C", b"") in _ALONE
     if sent is not None:
-        lost = changed or (position is not None and mapped is None)
-        lost = lost or found.get(b"C", b"") in _ALONE
         if _ask_again(session, slot, sent, log=log, lost=lost, unread=grammar):
             slot.resend = True
             return b""
-    elif log and ours and _sent_again(session):
+    elif _follows(session, slot, found, log=log, ours=ours, lost=lost):
         return b""
     if log or changed:
         fields, mapped = (_unavailable(found) if log else _CHANGED), None
@@ -194,14 +194,33 @@ def _ask_again(
     return lost or log
 
 
-def _sent_again(session: "Session") -> bool:
+def _follows(
+    session: "Session", slot: Slot, found: dict[bytes, bytes], *, log: bool, ours: bool, lost: bool
+) -> bool:
+    """Whether the client's own text will be sent to get the server's answer to it: where the log
+    failed beside it, or a statement of ours with its values as parameters that stood in for it."""
+    if not (log and ours):
+        slots = session.outstanding.queue
+        stood_in = any(each.action is Action.SIMPLE and each.back is not None for each in slots)
+        if not stood_in or not (log or lost or _not_taken(slot, found)):
+            return False
+    return _sent_again(session, log=log)
+
+
+def _not_taken(slot: Slot, found: dict[bytes, bytes]) -> bool:
+    """A value, or a plan for it: of a constant in a text it is told otherwise."""
+    return slot.kind in {PARSE, BIND} and found.get(b"C", b"")[:2] not in _ANYBODYS
+
+
+def _sent_again(session: "Session", *, log: bool) -> bool:
     """Whether the client's simple query will follow, of which nothing has been run because ours
     before it failed."""
     last = session.outstanding.queue[-1]
     sent = last.sent
     unrun = any(slot.action is Action.SIMPLE for slot in session.outstanding.queue)
-    if sent is None or not unrun or not sent.idle or session.around.fail:
+    if sent is None or not unrun or not sent.idle or (log and session.around.fail):
         return False
-    last.sent = replace(sent, gap=sent.gap.without_log() if sent.gap is not None else None)
+    if log:
+        last.sent = replace(sent, gap=sent.gap.without_log() if sent.gap is not None else None)
     last.resend = True
     return True

@@ -32,6 +32,11 @@ def analyse(text: bytes, standard_conforming_strings: bool = True) -> Analysis: 
     return _remembered(text, standard_conforming_strings)
 
 
+def read_anew(text: bytes) -> Analysis:
+    """The same for somebody alone, who may change it; strings are standard."""
+    return _analyse(text, True)  # noqa: FBT003
+
+
 def _analyse(text: bytes, standard_conforming_strings: bool) -> Analysis:  # noqa: FBT001
     try:
         tokens = lex(text, standard_conforming_strings)

@@ -11,6 +11,7 @@ from fix_postgres import Database, Server, install_into
 from raw import TERMINATE, Message, Raw, cancel_request, compared, extended, query
 from traces import ALL as ALL_TRACES
 from traces import DATABASE, Beside, Cancel, Conversation, Slowly, hello
+from traces_again import ALL_AGAIN
 from traces_beside import ALL_BESIDE
 from traces_ddl import ALL_DDL
 from traces_more import ALL_MORE
@@ -18,7 +19,7 @@ from traces_written import ALL_WRITTEN
 
 from proxy.demo.command import Serving
 
-ALL = ALL_TRACES | ALL_MORE | ALL_BESIDE | ALL_WRITTEN | ALL_DDL
+ALL = ALL_TRACES | ALL_MORE | ALL_BESIDE | ALL_WRITTEN | ALL_DDL | ALL_AGAIN
 
 EXPLAINED = b"Trigger hotrollback_capture: calls="  # the one line that tells of a capture trigger
 SETUP = """
