@@ -14,7 +14,18 @@ from proxy.capture.plan import How, Plan
 from proxy.catalog.cache import Known
 from proxy.session import effects, extended
 from proxy.session.names import Prepared
-from proxy.session.outstanding import BIND, CLOSE, EXECUTE, PLAIN, QUERY, SYNC, Action, Sent, Slot
+from proxy.session.outstanding import (
+    BIND,
+    CLOSE,
+    EXECUTE,
+    PARSE,
+    PLAIN,
+    QUERY,
+    SYNC,
+    Action,
+    Sent,
+    Slot,
+)
 from proxy.session.planning import Hold, plan
 from proxy.sql.analyse import read_anew
 from proxy.sql.form import Form, form
@@ -177,10 +188,12 @@ def _fits(session: "Session", again: Repeated, chosen: Plan, known: Known) -> bo
 
 
 def _readable(session: "Session", text: bytes) -> bool:
-    """Whether its encoding is what it should be: a parameter's is told of in other words."""
+    """Whether its encoding is what it should be, and the server's: what is wrong with a
+    parameter's is told in other words."""
     if text.isascii():
         return True
-    if session.parameters.get(b"client_encoding") != b"UTF8":
+    told = session.parameters
+    if not told.get(b"client_encoding") == told.get(b"server_encoding") == b"UTF8":
         return False
     try:
         text.decode()
@@ -194,12 +207,15 @@ def _send(
 ) -> list[bytes]:
     queue = session.outstanding.queue
     out: list[bytes] = []
+    if b"" in session.names.statements:
+        # A simple query takes it with it, whatever becomes of the query.
+        queue.append(Slot(CLOSE, Action.SWALLOW))
+        out.append(encode.close_statement(b""))
+    session.simple_sent()
     shadow, behind = extended.shadow(session, prepared, chosen, out)
     back = partial(_back, shadow.back, found, original)
-    if queue:
-        queue[-1].back = back  # it is parsed now
-    unnamed = b"" in session.names.statements
-    session.simple_sent()
+    if queue and queue[-1].kind == PARSE:
+        queue[-1].back = back
     word = prepared.word
     queue.append(Slot(BIND, Action.SIMPLE, word, back=back, renamed=(shadow.name, b"")))
     out.append(encode.bind(b"", shadow.name, [value(literal) for literal in found.literals]))
@@ -207,8 +223,6 @@ def _send(
     out.append(encode.execute())
     if session.in_block:
         behind = [*behind, encode.close_portal(b"")]
-    if unnamed:
-        behind = [*behind, encode.close_statement(b"")]
     queue.extend(Slot(CLOSE, Action.SWALLOW) for _ in behind)
     queue.append(Slot(SYNC, sent=Sent(original, int, not session.in_block, chosen)))
     session.alone = True

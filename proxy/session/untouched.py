@@ -75,6 +75,8 @@ def within(session: "Session", original: bytes, statement: Statement, chosen: Pl
     out = [piece for own in around.before(chosen) for piece in asking.run(session, own)]
     reads = statement.kind.group is Group.READER and not statement.ctes_write
     queue.extend(Slot(kind, action) for kind, action in (_READS if reads else _MESSAGES))
+    left: list[bytes] = []
+    queue[-1].skipped = lambda: left.append(encode.close_statement(b""))
     out += [
         encode.parse(b"", original[5:-1]),
         encode.bind(b"", b"", ()),
@@ -85,7 +87,14 @@ def within(session: "Session", original: bytes, statement: Statement, chosen: Pl
     ]
     out += [piece for own in around.after(chosen) for piece in asking.run(session, own)]
     sent = Sent(original, lambda position: position, not session.in_block, chosen)
-    queue.append(Slot(SYNC, sent=sent))
+
+    def answered() -> None:
+        """A simple query leaves nothing behind when it fails."""
+        if left:
+            session.to_server += [*left, encode.SYNC]
+            queue.extend((Slot(CLOSE, Action.SWALLOW), Slot(SYNC, Action.SWALLOW)))
+
+    queue.append(Slot(SYNC, sent=sent, answered=answered))
     session.alone = True
     return [*out, encode.SYNC]
 

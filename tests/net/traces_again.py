@@ -91,6 +91,7 @@ LATE = (
 )  # fmt: skip
 
 UPDATES = again("UPDATE t SET n = ? WHERE id = 1")
+INSERTS = again("INSERT INTO t (id) VALUES (1?)")
 LOST = tuple(
     said(f"{name}", *asked(*UPDATES, *between, *UPDATES, "TABLE t"))
     for name, between in {
@@ -118,6 +119,8 @@ LOST = tuple(
 BESIDE = (
     said("behind the unnamed statement", (parse("SELECT 7") + SYNC, "Z"), *asked(*UPDATES[:2]),
          (parse("SELECT 8") + SYNC, "Z"), *asked(UPDATES[2]), (bind() + execute() + SYNC, "Z")),
+    said("behind the unnamed statement, refused", *asked(*INSERTS), (parse("SELECT 7") + SYNC, "Z"),
+         *asked(INSERTS[0]), (bind() + execute() + SYNC, "Z")),
     said("behind the unnamed portal", *asked(*UPDATES, "BEGIN"), (parse("TABLE t") + bind() + execute(limit=1) + SYNC, "Z"),
          *asked(UPDATES[0]), (execute() + SYNC, "Z"), *asked("ROLLBACK")),
     said("at once", *asked(*UPDATES), (b"".join(map(query, UPDATES)), "ZZZZ"), *asked("TABLE t")),
