@@ -192,7 +192,7 @@ def balance(ending: Ending) -> Table:
     """A line for each table that an act touched, and for each stretch of orders."""
     table = Table(title="What was done, and what its undo left", title_justify="left")
     table.add_column("rows of", no_wrap=True)
-    for heading in ("damaged", "restored", "still wrong", "placed", "still there"):
+    for heading in ("damaged", "undone", "still wrong", "placed", "still there"):
         table.add_column(heading, justify="right")
     for outcome in ending.outcomes:
         table.add_row(outcome.act.tag, style="bold")
