@@ -29,6 +29,8 @@ _NAMES: Final = re.compile(rb"\bhotrollback_(?:[onx]|[wlc][0-9]*|relid|before|af
 _LOG: Final = re.compile(
     rb"\bhotrollback(?:\.|\b(?!_))|permission denied for (?:table change|sequence epoch)"
 )
+# The server names a function in SQL without its schema.
+_OURS: Final = re.compile(rb'\bSQL function "[a-z_]+_v1"')
 _WORD_IN_READ_ONLY: Final = re.compile(rb"\b(INSERT|SELECT)\b")
 _HINT: Final = (
     b"The write was part of a statement that records it. Repair the log, or let writes through"
@@ -112,7 +114,8 @@ def told(fields: Fields) -> bytes:
     """An error of a question, as the answer to the client's message: where in our text it was is
     not the client's to know."""
     found = dict(fields)
-    ours = found.get(b"C", b"")[:2] == _REFUSALS or _LOG.search(found.get(b"W", b""))
+    context = found.get(b"W", b"")
+    ours = found.get(b"C", b"")[:2] == _REFUSALS or _LOG.search(context) or _OURS.search(context)
     unknown = (b"P", b"W", b"p", b"q") if ours else ()
     return encode.fields(b"E", [field for field in fields if field[0] not in unknown])
 

@@ -7,6 +7,9 @@ import psycopg
 import pytest
 from raw import FLUSH, SYNC, Raw, copy_data, describe, extended, message, parse, query
 
+from proxy.session.repair import told
+from proxy.wire import encode
+
 SLEEPY = """
 CREATE TABLE t (a int PRIMARY KEY); GRANT ALL ON t TO app;
 CREATE OR REPLACE FUNCTION hotrollback.relations_v1(asked_names json) RETURNS {} LANGUAGE plpgsql AS
@@ -114,3 +117,15 @@ def test_a_pipeline_waits_for_its_sync(sleepy):
         assert client.until("Z")[-1].body == b"E"
         assert client.ask("ROLLBACK")[-1].body == b"I"
     assert not sleepy.faults, sleepy.faults[0]
+
+
+def test_where_a_question_was_ended_is_not_told():
+    """The server names functions in SQL without their schema."""
+    ended = [
+        (b"C", b"57014"),
+        (b"M", b"timeout"),
+        (b"W", b'SQL function "volatile_v1" statement 1'),
+    ]
+    assert told(ended) == encode.fields(b"E", ended[:2])
+    theirs = [*ended[:2], (b"W", b'SQL function "mine" statement 1')]
+    assert told(theirs) == encode.fields(b"E", theirs)
