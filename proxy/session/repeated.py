@@ -53,8 +53,9 @@ _TEXTS: Final = frozenset({"text", "character varying"})
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """`form` of a write; without it, it passes."""
+    """`form` of a write; without it, it passes or is to be read each time."""
 
+    passes: bool = False
     form: Form | None = None
     fingerprint: int = 0
 
@@ -71,7 +72,7 @@ class Repeated:
     cannot_fail: bool = False  # and whatever they are
 
 
-_PASSES: Final = Seen()
+_PASSES: Final = Seen(passes=True)
 _seen: dict[bytes, Seen] = {}
 
 
@@ -89,11 +90,16 @@ def query(
     seen = _seen.get(found.key)
     if seen is None:
         return False
-    if seen.form is None:
+    if seen.passes:
         session.simple_sent()
         session.outstanding.queue.append(PLAIN[QUERY])
         return None
-    if not session.around.prepare or session.outstanding.queue or session.unsynced:
+    if (
+        seen.form is None
+        or not session.around.prepare
+        or session.outstanding.queue
+        or session.unsynced
+    ):
         return False
     known = session.known()
     if known is None or not session.watching or not session.recording:
@@ -130,8 +136,7 @@ def rewritten(found: Cut, text: bytes, statement: Statement) -> None:
     """It was read, and is one statement that is rewritten."""
     if found.key not in _seen:
         known = form(text, found, statement)
-        if known is not None:
-            _remember(found, Seen(known, statement.fingerprint))
+        _remember(found, Seen(form=known, fingerprint=statement.fingerprint))
 
 
 def _remember(found: Cut, seen: Seen) -> None:

@@ -9,6 +9,8 @@ from fix_session import Inside, inside
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.session import repeated as repeated_queries
+
 TABLE = """
 CREATE TABLE t (id int PRIMARY KEY, v text, n int DEFAULT 1, b bigint, q numeric(8, 2), c varchar(4), d date, f float8,
                 s smallint, j jsonb, u uuid);
@@ -171,3 +173,22 @@ def beside(database18: Database) -> Any:
     with database18.server.database() as plain:
         plain.psql(TABLE)
         yield plain
+
+
+def test_what_cannot_be_prepared_is_looked_at_once(
+    table: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[bytes] = []
+
+    def form(text: bytes, *others: Any) -> Any:
+        looked.append(text)
+        return sight(text, *others)
+
+    sight = repeated_queries.form
+    monkeypatch.setattr(repeated_queries, "form", form)
+    monkeypatch.setattr(repeated_queries, "_seen", {})
+    texts = [f"UPDATE t SET n = {n} WHERE id = 1 RETURNING n" for n in range(4)]
+    written(table, *texts)
+    assert looked == [texts[0].encode()]
+    assert prepared(table) == 0
+    assert [row[3]["n"] for row in table.changes("op = 'U'")] == [0, 1, 2, 3]
