@@ -163,17 +163,20 @@ def _completed(session: "Session", buf: bytes, pos: int, end: int) -> bytes | No
         session.copy_answered(Copying.NOT)
     _popped(session, slot)
     if slot.action is Action.SIMPLE:
-        out = buf[pos:end]
-        if slot.word and buf[pos] == ord("C"):
-            out = encode.command_complete(repair.tag(buf[pos + 5 : end - 1], slot.word))
         # It is told when the commit has succeeded.
+        out = _tagged(buf, pos, end, slot.word) if slot.word else buf[pos:end]
         next(later for later in queue if later.kind == SYNC).held = out
         return before_row(slot)
     if slot.action is Action.SWALLOW:
         return b""
-    if slot.action is Action.REPAIR and buf[pos] == ord("C"):
-        return encode.command_complete(repair.tag(buf[pos + 5 : end - 1], slot.word))
-    return None
+    return _tagged(buf, pos, end, slot.word) if slot.action is Action.REPAIR else None
+
+
+def _tagged(buf: bytes, pos: int, end: int, word: bytes) -> bytes:
+    """The message; the tag of a CommandComplete is that of the client's statement."""
+    if buf[pos] != ord("C"):
+        return buf[pos:end]
+    return encode.command_complete(repair.tag(buf[pos + 5 : end - 1], word))
 
 
 def _query_part(slot: Slot, buf: bytes, pos: int, end: int) -> bytes | None:
@@ -183,9 +186,8 @@ def _query_part(slot: Slot, buf: bytes, pos: int, end: int) -> bytes | None:
     slot.part += 1
     if part.action is Action.SWALLOW:
         return b""
-    out = buf[pos:end]
-    if part.action is Action.REPAIR and buf[pos] == ord("C"):
-        out = encode.command_complete(repair.tag(buf[pos + 5 : end - 1], part.word))
+    repaired = part.action is Action.REPAIR
+    out = _tagged(buf, pos, end, part.word) if repaired else buf[pos:end]
     if part.hold:
         slot.held = out
         return b""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from undo.schema.component import Command, Component, Delta, Id
+from undo.schema.component import Command, Component, Id
 from undo.schema.there import There
 
 
@@ -20,7 +20,7 @@ class Ahead:
     def add(self, command: Command) -> None:
         self.ids.update(one.id for one in _components(command))
         self.names.update(one.name for one in _components(command))
-        self.renamed |= any(_renamed(delta) for delta in command.deltas)
+        self.renamed |= any(delta.differs("name", "schema") for delta in command.deltas)
 
     def leaves(self, command: Command, now: There) -> bool:
         """Whether all that the command was about is there as if these were taken back."""
@@ -38,12 +38,3 @@ class Ahead:
 
 def _components(command: Command) -> Iterable[Component]:
     return (*command.before.values(), *command.after.values())
-
-
-def _renamed(delta: Delta) -> bool:
-    now, then = delta.now, delta.then
-    return (
-        now is not None
-        and then is not None
-        and any(now.image.get(f) != then.image.get(f) for f in ("name", "schema"))
-    )

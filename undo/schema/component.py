@@ -95,6 +95,13 @@ class Delta:
     def kind(self) -> str:
         return self.any.kind
 
+    def differs(self, *fields: str) -> bool:
+        """Whether it stays, and one of these of its image does not."""
+        now, then = self.now, self.then
+        if now is None or then is None:
+            return False
+        return any(now.image.get(field) != then.image.get(field) for field in fields)
+
 
 @dataclass(frozen=True, slots=True)
 class Command:

@@ -37,12 +37,7 @@ async def values(db: Database, deltas: Iterable[Delta], there: There) -> None:
 
 
 def _retyped(delta: Delta) -> bool:
-    now, then = delta.now, delta.then
-    return (
-        now is not None
-        and then is not None
-        and any(now.image.get(f) != then.image.get(f) for f in ("type", "collation"))
-    )
+    return delta.differs("type", "collation")
 
 
 async def put_back(db: Database, deltas: Sequence[Delta], there: There, done: list[str]) -> None:
