@@ -5,19 +5,16 @@ It uses the command line and ordinary clients only, as anybody outside would.
 """
 
 import asyncio
-import signal
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 import asyncpg
 from rich.console import Console
 
 from proxy.demo.cluster import Cluster, ClusterError, embedded_binaries
 from proxy.demo.command import CommandError, Serving, call
+from proxy.demo.interrupts import terminated
 from proxy.demo.shop import SCHEMA
 from proxy.demo.story import Ending, Story, close, quote, session
 
@@ -65,17 +62,3 @@ async def open_shop(server: str, shop: str) -> None:
         await owner.execute("CREATE DATABASE shop")
     async with session(shop) as owner:
         await owner.execute(SCHEMA)
-
-
-@contextmanager
-def terminated() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does, so that what it started goes with it."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        sys.exit(128 + signal.SIGTERM)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

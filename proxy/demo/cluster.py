@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from proxy.demo.interrupts import held
+
 # The first of these that exists runs the server when we are root: PostgreSQL refuses to.
 UNPRIVILEGED = ("postgres", "nobody")
 
@@ -203,7 +205,8 @@ class Cluster:
         for attempt in range(1, PORT_ATTEMPTS + 1):
             self.port = free_port()
             start = ["-l", str(log), "-o", f"-p {self.port}", "-t", str(START_SECONDS), "-w"]
-            done = self.account.run([*self._pg_ctl(), *start, "start"], check=False)
+            with held():  # half started, it could not be stopped
+                done = self.account.run([*self._pg_ctl(), *start, "start"], check=False)
             if done.returncode == 0:
                 return
             said = log.read_text(errors="replace") if log.exists() else done.stdout

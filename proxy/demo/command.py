@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from proxy.demo.cluster import free_port
+from proxy.demo.interrupts import held
 
 READY_SECONDS = 30
 STOP_SECONDS = 20
@@ -120,7 +121,7 @@ class Serving:
             *(program(), "serve", "--listen", f"127.0.0.1:{self.port}"),
             *("--upstream", self.upstream, "--admin", str(self.admin), *self.args),
         ]
-        with self.log.open("wb") as log:
+        with self.log.open("wb") as log, held():
             self.process = launch(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -129,10 +130,16 @@ class Serving:
                 env=environment(),
                 start_new_session=True,
             )
+        try:
+            self._get_ready(self.process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _get_ready(self, process: Process) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while not any(event.get("event") == "ready" for event in self.events()):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
+            if process.poll() is not None or time.monotonic() > deadline:
                 raise CommandError(f"hotrollback serve did not get ready:\n{self.said()}")
             time.sleep(0.02)
 
