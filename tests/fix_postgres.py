@@ -9,7 +9,7 @@ import itertools
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,7 +21,8 @@ import psycopg
 import pytest
 
 from proxy.demo.cluster import Account, Cluster, embedded_binaries, free_port
-from undo.install import install
+from undo.install import _migrate, install
+from undo.retention import ensure_partitions
 
 VERSIONS = (18, 15)
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
@@ -41,6 +42,8 @@ ITS_OWN = (
     "UPDATE hotrollback.meta SET installed = clock_timestamp(),"
     " database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
+# Sorted by every pg_dump, which looks among them for those of what it dumps.
+NO_COMMENTS = "SET allow_system_table_mods = on; DELETE FROM pg_description"
 ROLES = "CREATE ROLE app LOGIN; CREATE ROLE operator LOGIN"
 
 # Lines of a dump that an undo neither could nor should give back: comments, psql's restrictions,
@@ -96,23 +99,30 @@ class Server:
             return rows_of(connection.execute(sql))
 
     @contextmanager
-    def database(self, *, logged: bool = False, given: str = "") -> Iterator["Database"]:
+    def database(
+        self, *, logged: bool = False, given: str = "", begun: bool = False
+    ) -> Iterator["Database"]:
         """A fresh database, dropped afterwards whoever is still connected. `logged`: with the log,
-        as install makes it where there is nothing but what is `given`."""
+        as install makes it where there is nothing but what is `given`. `begun`: with all that an
+        install makes before it looks at what is there, which another one goes on with."""
         name = f"t{os.getpid()}_{next(_numbers)}"
         fresh = Database(self, name)
-        source = f"{TEMPLATE}_{sha256(given.encode()).hexdigest()[:16]}" if logged else "template1"
-        if logged and not self.psql(f"SELECT FROM pg_database WHERE datname = '{source}'"):
-            self.psql(f"CREATE DATABASE {source}")
-            Database(self, source).psql(given)
-            install_into(Database(self, source))
+        source = self._template(given, begun) if logged or begun else "template1"
         self.psql(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy")
         try:
-            if logged:
+            if logged or begun:
                 fresh.psql(ITS_OWN)
             yield fresh
         finally:
             self.psql(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _template(self, given: str, begun: bool) -> str:
+        name = f"{TEMPLATE}_{sha256(given.encode()).hexdigest()[:16]}_{begun:d}"
+        if not self.psql(f"SELECT FROM pg_database WHERE datname = '{name}'"):
+            self.psql(f"CREATE DATABASE {name}")
+            Database(self, name).psql(given)
+            with_connection(Database(self, name), begin_install if begun else install)
+        return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +152,7 @@ class Database:
         command = [
             *(str(self.server.bin / "pg_dump"), "--inserts", "--dbname", self.url()),
             *("--exclude-schema", "hotrollback", "--exclude-schema", "hotrollback_bin"),
+            "--no-security-labels",  # it would take a tenth of the time to find that there are none
         ]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         return sorted(line for line in done.stdout.splitlines() if is_content(line))
@@ -149,15 +160,23 @@ class Database:
 
 def install_into(database: Database, **options: Any) -> None:
     """What `hotrollback install` does, in this process: starting one takes longer than the work."""
+    with_connection(database, install, **options)
 
-    async def work() -> None:
+
+async def begin_install(connection: asyncpg.Connection) -> None:
+    await _migrate(connection)
+    await ensure_partitions(connection)
+
+
+def with_connection(database: Database, work: Callable[..., Awaitable], **options: Any) -> None:
+    async def run() -> None:
         connection = await database.connect()
         try:
-            await install(connection, **options)
+            await work(connection, **options)
         finally:
             await connection.close()
 
-    asyncio.run(work())
+    asyncio.run(run())
 
 
 def rows_of(cursor: psycopg.Cursor) -> list[tuple]:
@@ -185,6 +204,7 @@ class Servers:
             cluster.start()
             self._clusters[version] = cluster
             self._server(version).psql(ROLES)
+            self._server(version).psql(NO_COMMENTS, database="template1")
         return self._server(version)
 
     def _server(self, version: int) -> Server:
@@ -229,7 +249,9 @@ def database(request: pytest.FixtureRequest, server: Server) -> Iterator[Databas
     """`pytest.mark.given(sql)`: with the log, and what was there before it."""
     given = request.node.get_closest_marker("given")
     logged = given is not None or "with_log" in request.fixturenames
-    with server.database(logged=logged, given=given.args[0] if given else "") as fresh:
+    begun = "ground" in request.fixturenames and not logged
+    text = given.args[0] if given else ""
+    with server.database(logged=logged, given=text, begun=begun) as fresh:
         yield fresh
 
 

@@ -93,6 +93,13 @@ class Ground:
 
 @pytest.fixture
 async def ground(database: Database, connect: Connect) -> Ground:
+    """An install has begun here, and goes on when tables and rows are given."""
+    return Ground(database, connect, await connect())
+
+
+@pytest.fixture
+async def bare(database: Database, connect: Connect) -> Ground:
+    """Where there is no log."""
     return Ground(database, connect, await connect())
 
 

@@ -53,6 +53,19 @@ def sqlstate(error: BaseException) -> str | None:
     return state if isinstance(state, str) else None
 
 
+async def set_all(db: Database, settings: Iterable[tuple[str, str]], *, local: bool) -> None:
+    """Settings of the session; `local` ones are gone when the transaction ends."""
+    names, values = zip(*settings, strict=True)
+    await db.execute(
+        "SELECT pg_catalog.set_config(s.name, s.value, $3)"
+        "  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),"
+        "                  pg_catalog.unnest($2::pg_catalog.text[])) AS s(name, value)",
+        names,
+        values,
+        local,
+    )
+
+
 async def lock_undo(db: Database) -> None:
     """Until the transaction ends no undo is at work but this one, and nothing else comes or goes in
     the bin."""

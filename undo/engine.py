@@ -9,7 +9,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any, Final
 
-from undo.database import Database, lock_undo
+from undo.database import Database, lock_undo, set_all
 from undo.ends import (
     nothing_left,
     only_cleared,
@@ -143,8 +143,8 @@ async def _attempt(
     db: Database, request: UndoRequest, progress: Progress, trial: Trial, part: Part
 ) -> Report:
     await lock_undo(db)
-    for name, value in (*_SETTINGS, ("lock_timeout", lock_timeout(request))):
-        await db.fetchval("SELECT pg_catalog.set_config($1, $2, true)", name, value)
+    settings = (*_SETTINGS, ("lock_timeout", lock_timeout(request)))
+    await set_all(db, settings, local=True)
     progress("select", 0, 0)
     await by_index(db, on=True)
     chosen = part.of(await select.resolve(db, request.selection))

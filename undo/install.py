@@ -176,7 +176,7 @@ async def _follow_ddl(db: Database) -> tuple[bool, tuple[str, ...]]:
         row["evtname"]
         for row in await db.fetch(
             "SELECT evtname FROM pg_catalog.pg_event_trigger"
-            " WHERE evtname = ANY ($1::pg_catalog.name[]) AND evtenabled = 'A'",
+            " WHERE evtname = ANY ($1::pg_catalog.text[]::pg_catalog.name[]) AND evtenabled = 'A'",
             list(EVENT_TRIGGERS),
         )
     }
@@ -189,9 +189,11 @@ async def _follow_ddl(db: Database) -> tuple[bool, tuple[str, ...]]:
                 await db.execute(
                     f"CREATE EVENT TRIGGER {name} ON {event}"
                     f" EXECUTE FUNCTION {SCHEMA}.{function}();"
-                    f"ALTER EVENT TRIGGER {name} ENABLE ALWAYS;"
+                    f"ALTER EVENT TRIGGER {name} DISABLE;"  # until all of this is done
                 )
             await _leave_out_of_dumps(db)
+            for name, _, _ in _FOLLOWERS:
+                await db.execute(f"ALTER EVENT TRIGGER {name} ENABLE ALWAYS")
             await db.fetchval("SELECT hotrollback.bump_v1()")
     except Exception as error:
         if sqlstate(error) != "42501":

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from undo import filters
-from undo.database import Database
+from undo.database import Database, set_all
 from undo.errors import BadFilter, NotInstalled
 from undo.filters import Condition
 from undo.image import PINNED_SETTINGS
@@ -62,8 +62,7 @@ async def chosen_by(db: Database, wanted: Filter) -> Chosen:
     ):
         raise NotInstalled
     if wanted.key:
-        for name, value in PINNED_SETTINGS:  # keys are read under them
-            await db.fetchval("SELECT set_config($1, $2, false)", name, value)
+        await set_all(db, PINNED_SETTINGS, local=False)  # keys are read under them
     chosen = Chosen(listed=True)
     by_name = {f.name: getattr(wanted, f.name) for f in fields(Selection) if f.name in _BY_NAME}
     await narrow(db, Selection(**by_name), chosen)

@@ -1,10 +1,11 @@
-"""Partitions of the log: made two weeks ahead, dropped when they are old or the log is too big.
+"""Partitions of the log: made some days ahead, dropped when they are old or the log is too big.
 
 Upkeep never queues writers: a partition is made as a plain table and attached, and detached
 concurrently before it is dropped. There is no default partition, since every ATTACH would lock it.
 A partition is a day, named by its date (UTC), so that one that was made and not attached, or
 detached and not dropped, is known for what it is. One more, `later`, has all days behind those: if
-nobody does the upkeep, capture triggers must not fail their tables' writers two weeks after.
+nobody does the upkeep, capture triggers must not fail their tables' writers. They are few days,
+since every question to the log is planned for each of its partitions.
 
 A log that is too big loses its oldest days. Where only today is left the log is full: what is
 written until tomorrow is counted and not kept, and leaves a gap (`log_full`); nobody has to wait.
@@ -19,7 +20,7 @@ from undo.database import Database
 from undo.log import CHANGE, FULL_TRIGGER, LATER, LOCK_INSTALL, PARTITION_PREFIX, SCHEMA
 from undo.triggers import attach, locked, needs, sweep
 
-DAYS_AHEAD: Final = 14
+DAYS_AHEAD: Final = 3
 _DAY: Final = timedelta(days=1)
 # A server's clock may be put back a little; before the first partition nothing could be written.
 _SLACK: Final = timedelta(hours=1)

@@ -104,7 +104,7 @@ async def rights(db: Database) -> Sequence[Finding]:
 async def _followed(db: Database) -> bool:
     count: int = await db.fetchval(
         "SELECT pg_catalog.count(*) FROM pg_catalog.pg_event_trigger"
-        " WHERE evtname = ANY ($1::pg_catalog.name[]) AND evtenabled = 'A'",
+        " WHERE evtname = ANY ($1::pg_catalog.text[]::pg_catalog.name[]) AND evtenabled = 'A'",
         list(EVENT_TRIGGERS),
     )
     return count == len(EVENT_TRIGGERS)

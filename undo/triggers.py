@@ -125,7 +125,7 @@ async def detach(db: Database, *, lock_timeout_ms: int) -> tuple[int, tuple[NotA
         "  FROM pg_catalog.pg_trigger t"
         "  JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid"
         "  JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace"
-        " WHERE t.tgname = ANY ($1::pg_catalog.name[]) ORDER BY 1, 2",
+        " WHERE t.tgname = ANY ($1::pg_catalog.text[]::pg_catalog.name[]) ORDER BY 1, 2",
         TABLE_TRIGGERS,
     )
     for row in rows:

@@ -109,9 +109,9 @@ async def test_through_partitions_and_without_a_hash(ground: Ground) -> None:
     ]
 
 
-async def test_a_database_without_the_log(ground: Ground) -> None:
-    await ground.db.execute(TABLES)
+async def test_a_database_without_the_log(bare: Ground) -> None:
+    await bare.db.execute(TABLES)
     with pytest.raises(errors.NotInstalled):
-        await history(ground.db, "t", (("", "1"),))
+        await history(bare.db, "t", (("", "1"),))
     with pytest.raises(errors.NotInstalled):
-        await as_of(ground.db, "t", None, restore_point="r", json=False)
+        await as_of(bare.db, "t", None, restore_point="r", json=False)

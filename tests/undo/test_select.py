@@ -323,9 +323,9 @@ async def test_a_log_from_elsewhere_is_refused(ground: Ground) -> None:
         await ground.undo()
 
 
-async def test_a_database_without_the_log(ground: Ground) -> None:
+async def test_a_database_without_the_log(bare: Ground) -> None:
     with pytest.raises(errors.NotInstalled, match="hotrollback install"):
-        await ground.undo()
+        await bare.undo()
 
 
 async def test_an_undo_that_is_cut_off_leaves_nothing(ground: Ground) -> None:

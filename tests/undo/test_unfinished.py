@@ -123,9 +123,9 @@ async def test_what_was_waited_for_is_selected(ground: Ground) -> None:
     assert await changed(ground) == ([2], [])
 
 
-async def test_a_database_without_the_log(ground: Ground) -> None:
+async def test_a_database_without_the_log(bare: Ground) -> None:
     with pytest.raises(errors.NotInstalled):
-        await unfinished(ground.db, Selection(tag="bad"))
+        await unfinished(bare.db, Selection(tag="bad"))
 
 
 @pytest.fixture(scope="module", params=(18, 15), ids=lambda version: f"pg{version}")

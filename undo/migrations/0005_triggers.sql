@@ -298,9 +298,10 @@ BEGIN
                 UNION ALL
                 SELECT 'function' WHERE EXISTS (SELECT FROM writer w WHERE w.dynamic)) AS g(reason)
     ), special AS (
-        SELECT m.root, s.reason
-          FROM member m
-          JOIN pg_class c ON c.oid = m.oid
+        SELECT c.root, s.reason
+          FROM ( -- OFFSET: nothing below is asked about relations that are no members
+            SELECT m.root, k.oid, k.relname, k.relkind, k.relacl, k.relrowsecurity
+              FROM member m JOIN pg_class k ON k.oid = m.oid OFFSET 0) c
          CROSS JOIN LATERAL (
             SELECT 'row_security' WHERE c.relrowsecurity
             UNION ALL

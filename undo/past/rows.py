@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from undo.database import Database
+from undo.database import Database, set_all
 from undo.errors import NotInstalled
 from undo.image import COLUMNS_SQL, PINNED_SETTINGS, Column, image, quote_ident, read_columns
 from undo.naming import there
@@ -27,8 +27,7 @@ async def ready(db: Database) -> None:
 
 async def pinned(db: Database) -> None:
     """Values read back as they were, for the rest of the transaction."""
-    for name, value in (*PINNED_SETTINGS, ("jit", "off")):
-        await db.fetchval("SELECT pg_catalog.set_config($1, $2, true)", name, value)
+    await set_all(db, (*PINNED_SETTINGS, ("jit", "off")), local=True)
 
 
 async def as_of(
