@@ -107,7 +107,7 @@ class Server:
         install makes before it looks at what is there, which another one goes on with."""
         name = f"t{os.getpid()}_{next(_numbers)}"
         fresh = Database(self, name)
-        source = self._template(given, begun) if logged or begun else "template1"
+        source = self._template(given, begun=begun) if logged or begun else "template1"
         self.psql(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy")
         try:
             if logged or begun:
@@ -116,7 +116,7 @@ class Server:
         finally:
             self.psql(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def _template(self, given: str, begun: bool) -> str:
+    def _template(self, given: str, *, begun: bool) -> str:
         name = f"{TEMPLATE}_{sha256(given.encode()).hexdigest()[:16]}_{begun:d}"
         if not self.psql(f"SELECT FROM pg_database WHERE datname = '{name}'"):
             self.psql(f"CREATE DATABASE {name}")
