@@ -202,7 +202,7 @@ async def subscriptions(db: Database) -> Sequence[Finding]:
 
 
 async def log_state(db: Database) -> Sequence[Finding]:
-    """Of a log that is installed: whether rows can be written to it, and still can in a week."""
+    """Of a log that is installed: whether rows can be written to it, and still can in two days."""
     if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.meta') IS NOT NULL"):
         return []
     found = []
@@ -214,7 +214,7 @@ async def log_state(db: Database) -> Sequence[Finding]:
         """
         SELECT pg_catalog.max((pg_catalog.regexp_match(
                    pg_catalog.pg_get_expr(c.relpartbound, c.oid), 'TO \\(''([^'']+)''\\)'))[1]
-                   ::pg_catalog.timestamptz) - pg_catalog.now() < '7 days'::pg_catalog.interval
+                   ::pg_catalog.timestamptz) - pg_catalog.now() < '2 days'::pg_catalog.interval
           FROM pg_catalog.pg_inherits i
           JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
          WHERE i.inhparent = 'hotrollback.change'::pg_catalog.regclass
@@ -225,7 +225,7 @@ async def log_state(db: Database) -> Sequence[Finding]:
             Finding(
                 "warn",
                 "partitions",
-                "the log has partitions for less than a week: what comes after them is kept"
+                "the log has partitions for less than two days: what comes after them is kept"
                 " together, and cannot be dropped day by day",
                 "run install, and see why the proxy's upkeep does not",
             )

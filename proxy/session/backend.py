@@ -214,12 +214,13 @@ def _ready(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
     if slot.resend and slot.sent is not None:
         queue.popleft()
         session.held = session.draining = True
-        session.send_original(slot.sent, described=slot.described)
+        session.send_original(slot.sent, described=slot.described, behind=slot.behind)
         return b""
     _popped(session, slot)
     if slot.action is Action.SWALLOW:
         return b""
-    return slot.held + buf[pos:end] if slot.held else None
+    first = slot.held + slot.behind
+    return first + buf[pos:end] if first else None
 
 
 def _failed(session: "Session", buf: bytes, pos: int, end: int) -> bytes | None:
@@ -308,6 +309,10 @@ def _parameter_status(session: "Session", buf: bytes, pos: int, end: int) -> byt
     session.parameters = {**session.parameters, name: value}
     if name in _MATTERS:
         session.identity = None
+    slot = session.head
+    if slot is not None and slot.resend:
+        slot.behind += buf[pos:end]
+        return b""
     return _after_commit(session, buf, pos, end)
 
 

@@ -95,6 +95,7 @@ class Slot:
     described: bool = False  # it has seen a RowDescription, which the next answer begins with, too
     resend: bool = False  # the client's own text is sent when this one has ended
     resent_behind_description: bool = False  # the client has it already
+    behind: bytes = b""  # what the server said behind the error of ours
     answered: Callable[[], None] | None = None  # the server did it
     skipped: Callable[[], object] | None = None  # the server never ran it: take the state back
 

@@ -303,10 +303,10 @@ class Session(Memory):
         name = plan.how.name.lower()
         self.around.counted[name] = self.around.counted.get(name, 0) + 1
 
-    def send_original(self, sent: Sent, *, described: bool) -> None:
+    def send_original(self, sent: Sent, *, described: bool, behind: bytes) -> None:
         """The client's own text after ours was refused for being ours. If it succeeds, it has
-        written what is not recorded."""
-        again = Slot(QUERY, gap=sent.gap, resent_behind_description=described)
+        written what is not recorded. `behind`: what comes behind its answer."""
+        again = Slot(QUERY, gap=sent.gap, resent_behind_description=described, behind=behind)
         self.outstanding.queue.append(again)
         self.to_server.append(sent.original)
 

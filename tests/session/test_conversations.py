@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from fix_postgres import Database, Server, install_into
 from fix_session import Inside, inside
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from raw import FLUSH, SYNC, Raw, close, compared, execute, query
 from vocabulary import OTHER, PLAIN, ROWS, SETUP, TABLES, conversations, pipelined
 
@@ -150,8 +150,16 @@ def test_plain_statements_are_the_same_and_recorded(both, turns):
     check(both, turns, gaps=False)
 
 
+# Of a text that is no SQL ours is refused first: what the server says then comes behind the answer.
+SET_IN_BLOCK = [
+    query("begin; update t set v = 'in' where id = 1"),
+    query("set standard_conforming_strings = off"),
+]
+
+
 @AT_LENGTH
 @given(turns=conversations(PLAIN + OTHER))
+@example(turns=[SET_IN_BLOCK])
 def test_anything_is_the_same_and_recorded_or_said(both, turns):
     check(both, turns, gaps=True)
 

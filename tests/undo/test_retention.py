@@ -159,15 +159,15 @@ async def test_partition_that_was_made_and_not_attached(log: asyncpg.Connection)
     assert all(p.attached for p in await partitions(log))
 
 
-async def test_missing_partitions_are_an_alarm_a_week_before(log: asyncpg.Connection) -> None:
+async def test_missing_partitions_are_an_alarm_two_days_before(log: asyncpg.Connection) -> None:
     def of(name: str) -> str:
         return f"DROP TABLE hotrollback.change_{name}"
 
-    for n in range(DAYS_AHEAD, 7, -1):
+    for n in range(DAYS_AHEAD, 2, -1):
         await log.execute(of(f"{TODAY + n * DAY:%Y%m%d}"))
     assert "partitions" not in {finding.subject for finding in await examine(log)}
-    await log.execute(of(f"{TODAY + 7 * DAY:%Y%m%d}"))
-    await log.execute(of(f"{TODAY + 6 * DAY:%Y%m%d}"))
+    await log.execute(of(f"{TODAY + 2 * DAY:%Y%m%d}"))
+    await log.execute(of(f"{TODAY + 1 * DAY:%Y%m%d}"))
     assert "partitions" in {finding.subject for finding in await examine(log)}
 
 
@@ -175,7 +175,7 @@ async def test_attaching_does_not_wait_for_writers(
     log: asyncpg.Connection, connect: Connect
 ) -> None:
     """Nor they for it: readers and writers have transactions open on the log."""
-    for n in (3, 9):
+    for n in (1, 3):
         await log.execute(f"DROP TABLE hotrollback.change_{TODAY + n * DAY:%Y%m%d}")
     writer, reader = await connect("app"), await connect()
     await writer.execute("BEGIN; INSERT INTO hotrollback.change (relid, op) VALUES (1, 'I')")
