@@ -58,6 +58,8 @@ class How(Enum):
     ANNOUNCE = auto()  # the same, committed before it runs
     REFUSE = auto()  # an error instead
 
+    __hash__ = object.__hash__  # Enum's is made of the name, in Python
+
 
 @dataclass(frozen=True, slots=True)
 class Wrapped:

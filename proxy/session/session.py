@@ -7,9 +7,10 @@ What is dull is forwarded as slices of the chunk that brought it. `frontend` say
 message needs, `backend` what a server's reply needs; both are tables by message type.
 """
 
+from struct import Struct
 from typing import Final
 
-from proxy.capture.plan import Plan
+from proxy.capture.plan import How, Plan
 from proxy.catalog.cache import Knowledge, Known
 from proxy.catalog.capabilities import pipeline_lasts
 from proxy.catalog.identity import Identity
@@ -26,6 +27,8 @@ UNSAFE_ENCODINGS: Final = frozenset((
 ))  # fmt: skip
 # A log that failed is not tried again for so many generations of knowledge.
 _MISTRUST: Final = 5
+_COUNTED: Final = {how: how.name.lower() for how in How}
+_HEAD: Final = Struct("!BI").unpack_from  # of a message: type and length
 _SYNC: Final = ord("S")
 _ROW: Final = ord("D")
 _IDLE: Final = ord("I")
@@ -61,12 +64,11 @@ class Session(Memory):
         buf = self._from_client
         size = len(buf)
         pos = run = 0
-        handlers = frontend.HANDLERS
+        handlers, head = frontend.HANDLERS, _HEAD
         limit = self.around.statement_limit
         quick = min(limit, SMALL_LIMIT)
         while size - pos >= 5 and not self.raw:
-            kind = buf[pos]
-            length = int.from_bytes(buf[pos + 1 : pos + 5], "big")
+            kind, length = head(buf, pos)
             end = pos + 1 + length
             if end > size or length < 4 or length > quick:
                 if not allowed(kind, length):
@@ -200,10 +202,9 @@ class Session(Memory):
     def _server_messages(self, buf: bytes) -> None:
         size = len(buf)
         pos = run = 0
-        handlers = backend.HANDLERS
+        handlers, head = backend.HANDLERS, _HEAD
         while size - pos >= 5:
-            kind = buf[pos]
-            length = int.from_bytes(buf[pos + 1 : pos + 5], "big")
+            kind, length = head(buf, pos)
             end = pos + 1 + length
             if length < 4:
                 self._no_postgres(buf[run:pos], f"length {length}")
@@ -300,7 +301,7 @@ class Session(Memory):
         return self.parameters.get(b"standard_conforming_strings") != b"off"
 
     def count(self, plan: Plan) -> None:
-        name = plan.how.name.lower()
+        name = _COUNTED[plan.how]
         self.around.counted[name] = self.around.counted.get(name, 0) + 1
 
     def send_original(self, sent: Sent, *, described: bool, behind: bytes) -> None:

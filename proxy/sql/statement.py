@@ -81,7 +81,7 @@ class Statement:
     @property
     def tag(self) -> bytes:
         """As the server answers; of what it makes of CREATE nothing is told."""
-        if self.kind not in {Kind.ALTER, Kind.DROP}:
+        if self.kind is not Kind.ALTER and self.kind is not Kind.DROP:
             return self.kind.tag
         words = 3 if self.words[1:2] == (b"foreign",) else 2
         return b" ".join(self.words[:words]).upper()
