@@ -27,6 +27,7 @@ class Need:
     columns: tuple[int, ...] = ()
     calls: tuple[str, ...] = ()
     procedures: tuple[str, ...] = ()
+    complete: bool = False  # whether triggers record whatever is written
     returning: bool = False  # the names of the columns that the statement returns
     text: bytes = b""
     relation: Relation | None = None

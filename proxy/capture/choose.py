@@ -5,10 +5,11 @@ back (`sql.kinds` says what group it is of), or is opaque and falls to the compa
 wrote with what was recorded: truthful before it is complete.
 """
 
+import re
 from collections.abc import Callable, Collection
 from typing import Final
 
-from proxy.capture.case import Case, Need, by_trigger, reads_text, tables, why_not
+from proxy.capture.case import Case, Need, by_trigger, looks_rewritten, reads_text, tables, why_not
 from proxy.capture.ddl import ddl
 from proxy.capture.plan import PASS, How, Plan, Reason
 from proxy.capture.rows import row_names
@@ -25,6 +26,7 @@ _LARGE_OBJECT_CALLS: Final = frozenset((
     "lo_create", "lo_creat", "lo_from_bytea", "lo_put", "lo_unlink", "lo_import", "lowrite",
     "lo_truncate", "lo_truncate64",
 ))  # fmt: skip
+_LARGE_OBJECTS: Final = re.compile(rb"\b(?:lo_[a-z]|lowrite\b)", re.IGNORECASE)
 
 
 Planner = Callable[[Case], Plan | Need]
@@ -230,7 +232,8 @@ def _copy(case: Case) -> Plan | Need:
 
 
 def _procedure(case: Case) -> Plan | Need:
-    """Where no transaction block is open it may commit inside: nothing may stand beside it then."""
+    """Where no transaction block is open it may commit inside: nothing may stand beside it then,
+    and what was recorded cannot be compared."""
     if case.in_block or case.statement.cannot_commit:
         return case.watch(Reason.PROCEDURE)
     if case.statement.kind is Kind.CALL and case.statement.calls:
@@ -240,7 +243,12 @@ def _procedure(case: Case) -> Plan | Need:
             return Need(case.fingerprint, procedures=missing)
         if not any(known[name] for name in case.statement.calls):
             return case.watch(Reason.PROCEDURE)
-    return Plan(How.ANNOUNCE, case.fingerprint, Reason.PROCEDURE)
+    announced = Plan(How.ANNOUNCE, case.fingerprint, Reason.PROCEDURE)
+    if looks_rewritten(case.text) or _LARGE_OBJECTS.search(case.text):
+        return announced
+    if case.known.complete is None:
+        return Need(case.fingerprint, complete=True)
+    return PASS if case.known.complete else announced
 
 
 def _cursor(case: Case) -> Plan | Need:

@@ -23,6 +23,7 @@ class Known:
     columns: dict[int, tuple[Column, ...]] = field(default_factory=dict)  # by oid
     calls: dict[str, bool] = field(default_factory=dict)  # function name -> may write
     commits: dict[str, bool] = field(default_factory=dict)  # procedure name -> may commit
+    complete: bool | None = None  # whatever is written is recorded by triggers; None: not asked
     returning: dict[bytes, tuple[bytes, ...] | None] = field(default_factory=dict)  # by text
     spelled: dict[bytes, bool] = field(default_factory=dict)  # text -> whether it is SQL
 

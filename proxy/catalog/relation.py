@@ -17,6 +17,8 @@ COMMITS_SQL = (
     b"SELECT pg_catalog.json_array_elements_text($1::pg_catalog.json))))"
 )
 
+COMPLETE_SQL = b"SELECT hotrollback.complete_v1()"
+
 # Rows of a relation's columns; $1: their relations' oids.
 COLUMNS_SQL = _COLUMNS.encode()
 

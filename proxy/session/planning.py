@@ -274,6 +274,9 @@ def _ask(session: "Session", need: Need, known: Known, describe: Describe | None
     if need.procedures:
         own = Own(relation.COMMITS_SQL, (json.dumps(need.procedures).encode(),))
         return asking.ask(session, [own], _called(session, need.procedures, known.commits))
+    if need.complete:
+        own = Own(relation.COMPLETE_SQL, ())
+        return asking.ask(session, [own], _completed(session, known))
     if describe is None:
         raise AssertionError("a description was needed where none can be had")
     return describe(_returned(session, need, known))
@@ -330,6 +333,17 @@ def _called(session: "Session", names: tuple[str, ...], answers: dict[str, bool]
             found = set(json.loads(answer or b"[]")) if asked.rows else set(names)
             for name in names:
                 answers[name] = name in found
+        session.resume()
+
+    return done
+
+
+def _completed(session: "Session", known: Known) -> asking.Done:
+    def done(asked: Asked) -> None:
+        if not _in_vain(session, asked):
+            who = session.identity
+            fenced = who is not None and who.fences  # then it has to be asked before it runs
+            known.complete = bool(asked.rows) and asked.rows[0][0] == b"t" and not fenced
         session.resume()
 
     return done

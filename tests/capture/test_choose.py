@@ -31,12 +31,14 @@ RETURNING = "update t set v = 'x' returning id"
 def plan(
     text: str, relation: Relation | None = PLAIN, *, version: int = 180000, safe: bool = True,
     in_block: bool = False, spares: bool = True, calls: dict[str, bool] | None = None,
+    complete: bool | None = False,
 ) -> Plan | Need:  # fmt: skip
     known = Known(version, safe_settings=True, epoch=7, spares=spares)
     known.relations = dict.fromkeys([(None, "t"), (None, "u"), ("public", "t")], relation)
     known.columns = {1: COLUMNS}
     known.calls = {"now": False, "writes": True, **(calls or {})}
     known.commits = {"commits": True, "stays": False}
+    known.complete = complete
     known.returning = {RETURNING.encode(): (b"id",)}
     (statement,) = analyse(text.encode()).statements
     return choose(statement, text.encode(), known, safe_encoding=safe, in_block=in_block)
@@ -243,6 +245,26 @@ def test_other_statements(text, how, reason):
 
 def test_in_a_block_a_procedure_cannot_commit():
     assert plan("call commits()", in_block=True).how is How.WATCH
+
+
+COMMITS = ("call commits()", "do 'begin commit; end'")
+
+
+@pytest.mark.parametrize("text", COMMITS)
+def test_where_triggers_record_whatever_is_written_it_may_commit(text):
+    need = plan(text, complete=None)
+    assert isinstance(need, Need)
+    assert need.complete
+    assert plan(text, complete=True) == PASS
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["call commits('lo_create')", "do 'begin perform LoWrite(1, $1); commit; end'",
+     "call commits('hotrollback_w')"],
+)  # fmt: skip
+def test_what_no_trigger_records_is_noted_before(text):
+    assert plan(text, complete=True).how is How.ANNOUNCE
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,27 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Whether capture triggers record whatever is written, also where nothing can be compared afterwards: there
+-- is no table without one, nor will there be. Large objects have none: no code of users may speak of them.
+CREATE FUNCTION hotrollback.complete_v1() RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+    AS $$
+    SELECT hotrollback.followed_v1() AND (SELECT m.all_tables FROM hotrollback.meta m)
+       AND NOT EXISTS (SELECT FROM pg_class c
+                        WHERE c.relkind IN ('r', 'f') AND c.relpersistence <> 't' AND c.oid >= 16384
+                          AND c.relnamespace NOT IN (SELECT n.oid FROM pg_namespace n WHERE n.nspname IN (
+                                  'information_schema', 'hotrollback', 'hotrollback_bin'))
+                          AND NOT EXISTS (SELECT FROM pg_trigger t
+                                           WHERE t.tgrelid = c.oid AND t.tgname = 'hotrollback_capture'
+                                             AND t.tgenabled = 'A'))
+       AND NOT EXISTS (SELECT FROM pg_proc p
+                        WHERE p.oid >= 16384 AND p.pronamespace <> 'hotrollback'::regnamespace
+                          AND (p.proname = 'lo_manage'
+                               OR coalesce(p.prosrc, '') ~* E'\\m(lo_[a-z]|lowrite\\M)'
+                               OR p.prosqlbody IS NOT NULL
+                                  AND pg_get_functiondef(p.oid) ~* E'\\m(lo_[a-z]|lowrite\\M)'))
+$$;
+
 -- DDL in a transaction that is not committed yet: the epoch grows once more when it commits, since
 -- whoever asks the catalog in between sees the old state. Unlogged: in no publication.
 CREATE UNLOGGED TABLE hotrollback.ddl (tag text NOT NULL);
