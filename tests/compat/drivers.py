@@ -214,6 +214,9 @@ def compare(
 
     first = both(files, 0)
     names = sorted(set(first[0]) | set(first[1]))
+    if not names:
+        print("not one test was run: does this source have them? Give another by --source")
+        return 2
     seen = {name: [{each.get(name, "absent")} for each in first] for name in names}
     differing = [name for name in names if seen[name][0] != seen[name][1]]
     print(f"{len(names)} tests, {len(differing)} differ at first", flush=True)
