@@ -18,6 +18,8 @@ _DESTROYS: Final[dict[tuple[Kind, bytes], frozenset[str]]] = {
     **{(Kind.DROP, what): frozenset() for what in (
         b"table", b"schema", b"sequence", b"type", b"domain", b"extension",
         b"function", b"procedure", b"routine", b"aggregate", b"collation",
+        b"operator", b"text", b"cast", b"conversion", b"language", b"procedural", b"access",
+        b"server", b"foreign",
     )},
     (Kind.DROP, b"view"): frozenset(("cascade",)),
     (Kind.ALTER, b"table"): frozenset(("drop", "type")),

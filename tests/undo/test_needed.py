@@ -1,0 +1,43 @@
+"""What only tables in the bin still need can be dropped: nobody else knows that they are there."""
+
+import pytest
+from fix_session import inside
+from fix_undo import Ground
+
+CLASS = """CREATE OPERATOR CLASS mine FOR TYPE int4 USING btree AS
+OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 btint4cmp(int4, int4);"""
+# What is made, what is left of the table in the bin, and how it is dropped.
+CASES = {
+    "operator class of a partition key": (
+        CLASS + "CREATE TABLE t (a int) PARTITION BY RANGE (a mine)", 0, "DROP OPERATOR CLASS mine USING btree"),
+    "operator class of an index": (
+        CLASS + "CREATE TABLE t (a int); CREATE INDEX ON t (a mine)", 1, "DROP OPERATOR CLASS mine USING btree"),
+    "operator": (
+        "CREATE OPERATOR === (leftarg = int, rightarg = int, function = int4eq);"
+        "CREATE TABLE t (a int CHECK (a === 1))", 1, "DROP OPERATOR === (int, int)"),
+    "text search configuration": (
+        "CREATE TEXT SEARCH CONFIGURATION mine (copy = simple);"
+        "CREATE TABLE t (a text CHECK (to_tsvector('mine'::regconfig, a) IS NOT NULL))", 1,
+        "DROP TEXT SEARCH CONFIGURATION mine"),
+    "cast": (
+        "CREATE TYPE pair AS (x int, y int); CREATE FUNCTION sum(pair) RETURNS int AS 'SELECT $1.x + $1.y' LANGUAGE sql;"
+        "CREATE CAST (pair AS int) WITH FUNCTION sum(pair); CREATE TABLE t (a pair CHECK (a::int > 0))", 1,
+        "DROP CAST (pair AS int)"),
+    "server": (
+        "CREATE FOREIGN DATA WRAPPER mine; CREATE SERVER there FOREIGN DATA WRAPPER mine; CREATE TABLE t (a int)", 1,
+        "DROP SERVER there; DROP FOREIGN DATA WRAPPER mine"),
+}  # fmt: skip
+BINNED = """SELECT count(*)::int FROM pg_class
+WHERE relkind IN ('r', 'p') AND relnamespace = to_regnamespace('hotrollback_bin')"""
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_it_is_dropped_and_said(ground: Ground, name: str) -> None:
+    made, left, drop = CASES[name]
+    await ground.given(made)
+    with inside(ground.database) as proxy:
+        proxy.psql("DROP TABLE t", "postgres")
+        assert proxy.gaps() == []
+        proxy.psql(drop, "postgres")
+        assert {reason for reason, _ in proxy.gaps()} == {"lost"}
+    assert await ground.rows(BINNED) == [(left,)]
