@@ -83,11 +83,22 @@ class Statement:
         """As the server answers; of what it makes of CREATE nothing is told."""
         if self.kind is not Kind.ALTER and self.kind is not Kind.DROP:
             return self.kind.tag
-        words = 3 if self.words[1:2] == (b"foreign",) else 2
-        return b" ".join(self.words[:words]).upper()
+        for count in (4, 3):
+            if b" ".join(self.words[1:count]) in _LONG:
+                return b" ".join(self.words[:count]).upper()
+        what = b"language" if self.words[1:2] == (b"procedural",) else b" ".join(self.words[1:2])
+        return b" ".join(filter(None, (self.words[0], what))).upper()
 
     def slice(self, text: bytes) -> bytes:
         return text[self.start : self.end]
+
+
+# Kinds of objects whose names have more than one word.
+_LONG: Final = frozenset((
+    b"foreign table", b"foreign data wrapper", b"materialized view", b"event trigger",
+    b"access method", b"operator class", b"operator family", b"text search configuration",
+    b"text search dictionary", b"text search parser", b"text search template",
+))  # fmt: skip
 
 
 @dataclass(slots=True, eq=False)

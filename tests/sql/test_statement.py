@@ -241,3 +241,23 @@ def test_where_current_of(text, current):
     statement = one(text)
     assert statement.current_of is current
     assert statement.agreed
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [
+        ("DROP OPERATOR CLASS mine USING btree", b"DROP OPERATOR CLASS"),
+        ("DROP OPERATOR === (int, int)", b"DROP OPERATOR"),
+        ("drop text search configuration if exists x", b"DROP TEXT SEARCH CONFIGURATION"),
+        ("DROP FOREIGN DATA WRAPPER x", b"DROP FOREIGN DATA WRAPPER"),
+        ("ALTER FOREIGN TABLE x DROP a", b"ALTER FOREIGN TABLE"),
+        ("DROP ACCESS METHOD x", b"DROP ACCESS METHOD"),
+        ("DROP PROCEDURAL LANGUAGE x", b"DROP LANGUAGE"),
+        ("DROP CAST (a AS b)", b"DROP CAST"),
+        ("DROP TABLE x", b"DROP TABLE"),
+        ("DROP", b"DROP"),
+    ],
+)
+def test_tags_of_objects(text, tag):
+    (statement,) = analyse(text.encode()).statements
+    assert statement.tag == tag
