@@ -26,6 +26,7 @@ _LARGE_OBJECT_CALLS: Final = frozenset((
     "lo_create", "lo_creat", "lo_from_bytea", "lo_put", "lo_unlink", "lo_import", "lowrite",
     "lo_truncate", "lo_truncate64",
 ))  # fmt: skip
+# What a text of code calls that may be one of them; complete_v1 looks for the same in functions.
 _LARGE_OBJECTS: Final = re.compile(rb"\b(?:lo_[a-z]|lowrite\b)", re.IGNORECASE)
 
 

@@ -86,8 +86,8 @@ class Statement:
         for count in (4, 3):
             if b" ".join(self.words[1:count]) in _LONG:
                 return b" ".join(self.words[:count]).upper()
-        what = b"language" if self.words[1:2] == (b"procedural",) else b" ".join(self.words[1:2])
-        return b" ".join(filter(None, (self.words[0], what))).upper()
+        what = (b"language",) if self.words[1:2] == (b"procedural",) else self.words[1:2]
+        return b" ".join((self.words[0], *what)).upper()
 
     def slice(self, text: bytes) -> bytes:
         return text[self.start : self.end]

@@ -52,9 +52,8 @@ CREATE FUNCTION hotrollback.complete_v1() RETURNS boolean
        AND NOT EXISTS (SELECT FROM pg_proc p
                         WHERE p.oid >= 16384 AND p.pronamespace <> 'hotrollback'::regnamespace
                           AND (p.proname = 'lo_manage'
-                               OR coalesce(p.prosrc, '') ~* E'\\m(lo_[a-z]|lowrite\\M)'
-                               OR p.prosqlbody IS NOT NULL
-                                  AND pg_get_functiondef(p.oid) ~* E'\\m(lo_[a-z]|lowrite\\M)'))
+                               OR CASE WHEN p.prosqlbody IS NULL THEN p.prosrc
+                                       ELSE pg_get_functiondef(p.oid) END ~* E'\\m(lo_[a-z]|lowrite\\M)'))
 $$;
 
 -- DDL in a transaction that is not committed yet: the epoch grows once more when it commits, since
