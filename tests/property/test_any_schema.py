@@ -40,6 +40,7 @@ def bed(request: pytest.FixtureRequest, servers, tmp_path_factory) -> Iterator[B
         yield made
 
 
+@pytest.mark.each_server
 @pytest.mark.timeout(7200)
 @settings(EXPLORED, suppress_health_check=list(HealthCheck))
 @given(case=cases(), pick=st.integers(0, CLIENTS - 1), by_session=st.booleans())

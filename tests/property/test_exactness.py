@@ -22,6 +22,7 @@ def bed(request: pytest.FixtureRequest, servers, tmp_path_factory) -> Iterator[B
         yield made
 
 
+@pytest.mark.each_server
 @pytest.mark.timeout(1800)
 @EXPLORED
 @given(steps=WORKLOADS, pick=st.integers(0, CLIENTS - 1), by_session=st.booleans())

@@ -7,7 +7,6 @@ import sys
 from contextlib import suppress
 
 import pytest
-from fix_postgres import VERSIONS
 from fix_undo import BAD, Ground
 from test_engine import CASES
 
@@ -60,11 +59,7 @@ async def one_by_one(ground: Ground) -> bool:
     return all_ == different > 0
 
 
-@pytest.mark.parametrize(
-    ("server", "name"),
-    [(version, name) for version in VERSIONS for name in NEEDY],
-    indirect=["server"],
-)
+@pytest.mark.parametrize("name", NEEDY)
 async def test_batches_of_one_row_and_what_it_needs(ground: Ground, name: str) -> None:
     before_sql, write = CASES[name]
     await ground.given(before_sql)

@@ -237,7 +237,11 @@ def cases(version: int) -> list[str]:
 
 @pytest.mark.parametrize(
     ("server", "name"),
-    [(version, name) for version in VERSIONS for name in cases(version)],
+    [
+        pytest.param(version, name, id=f"pg{version}-{name}")
+        for version in VERSIONS
+        for name in cases(version)
+    ],
     indirect=["server"],
 )
 async def test_undo_gives_back_and_redo_does_again(ground: Ground, name: str) -> None:
