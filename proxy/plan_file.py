@@ -14,7 +14,8 @@ from proxy.admin.grammar import Call, GrammarError, parse, render
 _VERSION: Final = 1
 # What may be given again with a plan: nothing of it decides about rows.
 _BESIDE: Final = frozenset(
-    clause.field for clause in (clauses.DRY_RUN, clauses.DIFF, clauses.REASON, clauses.AS_JSON)
+    clause.field
+    for clause in (clauses.DRY_RUN, clauses.DIFF, clauses.AT, clauses.REASON, clauses.AS_JSON)
 )
 
 
@@ -28,7 +29,7 @@ def write(path: str, call: Call, report: Mapping[str, Any]) -> None:
         return  # the report says why there is nothing to plan
     if report["digest"] is None:
         raise BadPlan("a plan is done in one transaction: leave out --batch")
-    values = {k: v for k, v in call.values.items() if k not in {"dry_run", "diff", "plan"}}
+    values = {k: v for k, v in call.values.items() if k not in {"dry_run", "diff", "at", "plan"}}
     plan = {
         "version": _VERSION,
         "command": render(Call(call.command, values)),

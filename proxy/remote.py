@@ -17,9 +17,9 @@ from proxy.admin.clauses import Clause
 from proxy.admin.command import Command, Permission
 from proxy.admin.commands import COMMANDS
 from proxy.admin.grammar import Call, render
-from proxy.admin.moments import BadInput, instant
+from proxy.admin.moments import BadInput, coming, instant
 from proxy.admin.table import JSON
-from proxy.admin.values import SCRIPT, Optional, Presence
+from proxy.admin.values import COMING, SCRIPT, Optional, Presence
 from proxy.asking import confirmed, require_terminal
 from undo.model import EXIT_CODES, Outcome
 
@@ -143,7 +143,7 @@ def values_of(args: argparse.Namespace, command: Command) -> dict[str, Any]:
         elif (clause.words or clause.optional) and (value is None or value is False):
             continue
         if isinstance(value, datetime | time):
-            at = instant(value, None, now)
+            at = (coming if clause.value is COMING else instant)(value, None, now)
             if value.tzinfo is None:
                 printing.tell(f"{clause.flag or clause.field} {at:%Y-%m-%d %H:%M:%S} UTC")
             value = at

@@ -172,6 +172,13 @@ WAIT: Final = _clause(
     "wait for the transactions that are open now and may belong to the selection, at most so long,"
     " and only then look for what is selected; without it they are named and left",
 )
+AT: Final = _clause(
+    "AT",
+    "at",
+    values.COMING,
+    "'time'",
+    "begin then, and look only then for what is selected; a time of day is the next one: '02:30'",
+)
 ON_CONFLICT: Final = _clause(
     "ON CONFLICT",
     "policy",

@@ -41,6 +41,15 @@ def instant(moment: Moment, zone: tzinfo | None, now: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
+def coming(moment: Moment, zone: tzinfo | None, now: datetime) -> datetime:
+    """The instant of what is to be waited for: of a time of day the next."""
+    if not isinstance(moment, time):
+        return instant(moment, zone, now)
+    today = now.astimezone(zone).date()
+    days = (datetime.combine(today + timedelta(days=ahead), moment) for ahead in (0, 1))
+    return next(found for day in days if (found := instant(day, zone, now)) >= now)
+
+
 def window(
     values: Mapping[str, Any], zone: tzinfo, now: datetime, tell: Callable[[str], None]
 ) -> dict[str, datetime]:

@@ -1,13 +1,14 @@
 """Undos that run in this proxy: how far they are, and whether they are to pause or to end."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from undo.errors import UndoError
 
-_LOOK_AGAIN: Final = 0.1  # seconds, of what is paused
+_LOOK_AGAIN: Final = 0.1  # seconds, of what is paused or has not begun
 
 
 class Cancelled(UndoError):
@@ -40,9 +41,9 @@ class Running:
     by: str
     what: str
     database: str | None  # None: the one that the upstream names
-    pid: int  # of the server, for its connection
     since: datetime
     splits: bool  # in batches: it can pause
+    pid: int | None = None  # of the server, for its connection; before it has one, None
     stage: str = ""
     done: int = 0
     total: int = 0
@@ -67,6 +68,12 @@ class Running:
         """Raises Cancelled if it is to."""
         if self.cancelled_by:
             raise Cancelled(self.cancelled_by)
+
+    async def until(self, due: datetime) -> None:
+        """Raises Cancelled."""
+        while (left := (due - datetime.now(UTC)).total_seconds()) > 0:
+            self.tell(f"waits until {due:%Y-%m-%d %H:%M:%S} UTC", 0, 0)
+            await asyncio.sleep(min(left, _LOOK_AGAIN))
 
     async def between(self, db: Any) -> None:
         """Two batches. Raises Cancelled."""

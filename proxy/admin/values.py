@@ -5,7 +5,7 @@ For every kind: what `text` reads, `render` writes so that `read` gives the same
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Final, Protocol
 
@@ -348,6 +348,7 @@ SIGNED: Final = Signed("a whole number", _signed, _join(str))
 SCRIPT: Final = Value("statements ('...')", _some_text, literal)
 TABLES: Final = Relations("a table", _some_text, _join(literal))
 TIME: Final = Value(f"a time ({TIMES})", moments.read, lambda moment: literal(moment.isoformat()))
+COMING: Final = replace(TIME)  # to be waited for
 KEY: Final = KeyOf("a value of the key", _key, _render_key)
 TABLE: Final = Relation("a table", _some_text, literal)
 WHEN: Final = When(f"a time ({TIMES}) or RESTORE POINT 'name'", _when, _render_when)

@@ -228,6 +228,15 @@ def test_a_time_of_day_is_the_latest_such_moment() -> None:
     assert moments.instant(time(15, 0), zone, NOON) == datetime(2026, 5, 31, 13, 0, tzinfo=UTC)
 
 
+def test_what_is_waited_for_is_the_next_such_moment() -> None:
+    zone = timezone(timedelta(hours=2))
+    assert moments.coming(time(15, 0), zone, NOON) == datetime(2026, 6, 1, 13, 0, tzinfo=UTC)
+    assert moments.coming(time(14, 0), zone, NOON) == NOON
+    assert moments.coming(time(13, 0), zone, NOON) == datetime(2026, 6, 2, 11, 0, tzinfo=UTC)
+    day = datetime(2026, 6, 5, 12, 0)  # noqa: DTZ001
+    assert moments.coming(day, zone, NOON) == datetime(2026, 6, 5, 10, 0, tzinfo=UTC)
+
+
 def test_a_bare_time_is_of_the_zone_that_asks() -> None:
     zone = timezone(timedelta(hours=-5))
     bare = datetime(2026, 6, 1, 12, 0)  # noqa: DTZ001

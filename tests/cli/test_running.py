@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -68,6 +69,56 @@ async def test_paused_and_resumed(proxy: Proxy) -> None:
     assert await look.fetchval("SELECT count(*) FROM t WHERE v = 0") == ROWS
     await look.close()
     await holder.close()
+
+
+async def progress(connection: asyncpg.Connection, field: str) -> str:
+    """Of the one undo that runs, or is going to."""
+    while not (found := await connection.fetch("SHOW UNDO PROGRESS")):
+        await asyncio.sleep(0.02)
+    return found[0][field]
+
+
+async def test_begins_when_it_is_told_to(proxy: Proxy) -> None:
+    """What was written meanwhile is selected, too; nothing of it holds a connection till then."""
+    proxy.psql("UPDATE t SET v = 1 WHERE id > 1", tag="bad")
+    look = await proxy.database.connect()
+    connected = "count(*) FROM pg_stat_activity WHERE application_name = 'hotrollback' AND xact_start IS NOT NULL"
+    async with console(proxy) as one, console(proxy) as other:
+        due = datetime.now(UTC) + timedelta(seconds=2)
+        undo = asyncio.ensure_future(one.fetch(f"UNDO TAG 'bad' AT '{due.isoformat()}'"))
+        assert await progress(other, "stage") == f"waits until {due:%Y-%m-%d %H:%M:%S} UTC"
+        assert await look.fetchval(f"SELECT {connected}") == 0
+        proxy.psql("UPDATE t SET v = 1 WHERE id = 1", tag="bad")
+        assert await look.fetchval("SELECT count(*) FROM t WHERE v = 0") == 0
+        await undo
+        assert datetime.now(UTC) >= due
+    assert await look.fetchval("SELECT count(*) FROM t WHERE v = 0") == ROWS
+    await look.close()
+
+
+async def test_not_begun_yet_it_can_be_cancelled_or_left(proxy: Proxy) -> None:
+    proxy.psql("UPDATE t SET v = 1", tag="bad")
+    async with console(proxy) as other:
+        async with console(proxy) as one:
+            undo = asyncio.ensure_future(one.fetch("UNDO TAG 'bad' AT '2100-01-01 02:30Z'"))
+            assert await progress(other, "state") == "runs"
+            assert await other.fetch("CANCEL UNDO") == [("tag bad", "ended")]
+            with pytest.raises(asyncpg.PostgresError, match="cancelled by ops"):
+                await undo
+            with pytest.raises(asyncpg.PostgresError, match="has passed: give a later time"):
+                await one.fetch("UNDO TAG 'bad' AT '2026-01-31 02:30'")
+            looked = await one.fetch("UNDO TAG 'bad' AT '2100-01-01 02:30Z' DRY RUN")
+            assert looked[0]["detail"].startswith("dry run")
+        left = await asyncpg.connect(
+            host=str(proxy.admin), port=6433, user="ops", database="hotrollback"
+        )
+        waiting = asyncio.ensure_future(left.fetch("UNDO TAG 'bad' AT '2100-01-01 02:30Z'"))
+        assert await progress(other, "by") == "ops"
+        left.terminate()
+        with pytest.raises(asyncpg.PostgresConnectionError):
+            await waiting
+        while await other.fetch("SHOW UNDO PROGRESS"):
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(("batch", "left"), [("", 0), ("BATCH 1", 3)])

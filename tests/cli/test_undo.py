@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ def shop(database: Database, serve: Serve) -> Proxy:
 def undo(proxy: Proxy, *args: str) -> tuple[int, dict[str, Any]]:
     done = proxy.cli("undo", *args, "--json", check=False)
     return done.returncode, json.loads(done.stdout)
+
+
+def test_at_a_time_of_this_machine(shop: Proxy) -> None:
+    due = datetime.now() + timedelta(seconds=2)  # noqa: DTZ005 (as people give it)
+    done = shop.cli("undo", "--tag", "deploy-42", "--yes", "--at", f"{due:%Y-%m-%d %H:%M:%S.%f}")
+    assert datetime.now() >= due  # noqa: DTZ005
+    assert done.stderr.startswith(f"--at {due.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC\n")
+    assert shop.database.psql(PRICES) == [(n, n) for n in range(1, 10)]
 
 
 def test_from_preview_to_redo(shop: Proxy) -> None:

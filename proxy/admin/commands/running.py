@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -18,18 +19,22 @@ _PAUSE: Final = 0.1  # seconds between two tries to end one
 
 @dataclass(frozen=True, slots=True)
 class Run:
+    """`db`: its own connection."""
+
+    db: Any
     progress: Callable[[str, int, int], None]
     between: Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
 async def watched(
-    asked: Asked, db: Any, values: Mapping[str, Any], what: str
+    asked: Asked, values: Mapping[str, Any], what: str, at: datetime | None = None
 ) -> AsyncIterator[Run]:
-    """Listed as long as it runs, so that other consoles see it and can pause or end it."""
-    pid = await db.fetchval("SELECT pg_catalog.pg_backend_pid()")
+    """Listed as long as it runs, so that other consoles see it and can pause or end it. `at`: it
+    has no connection before then."""
+    database = values.get("database")
     splits = "batch" in values or "undo_id" in values
-    one = Running(asked.user, what, values.get("database"), pid, asked.now, splits)
+    one = Running(asked.user, what, database, asked.now, splits)
 
     def progress(stage: str, done: int, total: int) -> None:
         one.tell(stage, done, total)
@@ -37,7 +42,11 @@ async def watched(
 
     asked.backend.running.append(one)
     try:
-        yield Run(progress, partial(one.between, db))
+        if at is not None:
+            await one.until(at)
+        async with asked.backend.database(database) as db:
+            one.pid = await db.fetchval("SELECT pg_catalog.pg_backend_pid()")
+            yield Run(db, progress, partial(one.between, db))
     except (CutOff, RedoCutOff):
         raise  # says what is done
     except Exception as error:
@@ -109,7 +118,7 @@ COMMANDS: Final = (
             Column("database", TEXT, "where, if it was said"),
             Column("since", TIME, "when it was asked for"),
             Column("state", TEXT, "runs, paused, or ends: it was cancelled"),
-            Column("stage", TEXT, "what it does now"),
+            Column("stage", TEXT, "what it does now, or waits for"),
             Column("done", INT, "rows, or what else the stage counts"),
             Column("total", INT, "of so many"),
             Column("rate", INT, "a second, since the stage began"),

@@ -12,8 +12,8 @@ from typing import Any, Final
 from proxy.admin import clauses
 from proxy.admin.command import Asked, Command, Permission, Rows
 from proxy.admin.commands.fence import fence_of
-from proxy.admin.commands.running import watched
-from proxy.admin.moments import window
+from proxy.admin.commands.running import Run, watched
+from proxy.admin.moments import coming, window
 from proxy.admin.table import INT, JSON, TEXT, TIME, Column
 from undo import batches, engine, fences
 from undo.errors import NoScript, NothingToFence, StillOpen, UsageError
@@ -50,20 +50,36 @@ async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
         diff=values.get("diff", False),
         plan=values.get("plan"),
     )
-    async with asked.backend.database(values.get("database")) as db, _fence(asked, db, values):
-        await _wait(asked, db, request.selection, values)
-        left = await unfinished(db, request.selection)
+    at = _at(asked, values)
+    async with (
+        watched(asked, values, request.selection.words(), at) as run,
+        _fence(asked, run.db, values),
+    ):
+        await _wait(run, request.selection, values)
+        left = await unfinished(run.db, request.selection)
         if left:
             asked.notice(f"open, and left as they are: {told(left)}")
         script: list[str] = []
         if values.get("as_sql"):
             if request.batch is not None:
                 raise NoScript("a script is one transaction: leave out BATCH")
-            report = await engine.run(db, request, progress=asked.progress, script=script.append)
+            report = await engine.run(run.db, request, run.progress, script=script.append)
             return _script(report, script)
-        async with watched(asked, db, values, request.selection.words()) as run:
-            report = await batches.run(db, request, run.progress, run.between)
+        report = await batches.run(run.db, request, run.progress, run.between)
     return _answer(asked, values, replace(report, open=left))
+
+
+def _at(asked: Asked, values: Mapping[str, Any]) -> datetime | None:
+    """When to begin. A preview waits for nothing."""
+    if "at" not in values:
+        return None
+    due = coming(values["at"], asked.zone, asked.now)
+    if due < asked.now:
+        raise UsageError(f"{due:%Y-%m-%d %H:%M:%S} UTC has passed: give a later time, or none")
+    if values.get("dry_run") or values.get("as_sql"):
+        return None
+    asked.notice(f"begins at {due:%Y-%m-%d %H:%M:%S} UTC")
+    return due
 
 
 def _script(report: Report, script: list[str]) -> Rows:
@@ -84,29 +100,27 @@ def _fence(asked: Asked, db: Any, values: Mapping[str, Any]) -> AbstractAsyncCon
     return fences.fenced(db, wanted, by=asked.user, reason=values.get("reason"))
 
 
-async def _wait(asked: Asked, db: Any, selection: Selection, values: Mapping[str, Any]) -> None:
+async def _wait(run: Run, selection: Selection, values: Mapping[str, Any]) -> None:
     """What was written before the fence may yet be committed: without WAIT, only for a while."""
     if "wait" in values:
-        await wait(db, selection, asked.progress, limit=values["wait"])
+        await wait(run.db, selection, run.progress, limit=values["wait"])
     elif values.get("fence") and not values.get("dry_run"):
         with suppress(StillOpen):
-            await wait(db, selection, asked.progress, limit=_BEHIND_FENCE)
+            await wait(run.db, selection, run.progress, limit=_BEHIND_FENCE)
 
 
 async def redo(asked: Asked, values: Mapping[str, Any]) -> Rows:
-    async with asked.backend.database(values.get("database")) as db:
-        what = f"redo of undo {values['undo_id'] or 'LAST'}"
-        async with watched(asked, db, values, what) as run:
-            report = await batches.redo(
-                db,
-                values["undo_id"],
-                by=asked.user,
-                reason=values.get("reason"),
-                dry_run=values.get("dry_run", False),
-                policy=values.get("policy", "abort"),
-                progress=run.progress,
-                between=run.between,
-            )
+    async with watched(asked, values, f"redo of undo {values['undo_id'] or 'LAST'}") as run:
+        report = await batches.redo(
+            run.db,
+            values["undo_id"],
+            by=asked.user,
+            reason=values.get("reason"),
+            dry_run=values.get("dry_run", False),
+            policy=values.get("policy", "abort"),
+            progress=run.progress,
+            between=run.between,
+        )
     return _answer(asked, values, report)
 
 
@@ -254,6 +268,7 @@ COMMANDS: Final = (
             clauses.DATABASE,
             *clauses.SELECTORS,
             *clauses.EXCEPTIONS,
+            clauses.AT,
             clauses.WAIT,
             clauses.ON_CONFLICT,
             clauses.ON_CONFLICT_OF,
