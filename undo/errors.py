@@ -92,6 +92,10 @@ class NotFenced(UsageError):
     """no fence was set with these selectors: SHOW FENCES lists those that stand"""
 
 
+class NotIgnored(UsageError):
+    """{} is not on the list: SHOW IGNORED has those that are"""
+
+
 class NotInBin(UsageError):
     """nothing in the bin is or was called {!r}: SHOW BIN (hotrollback bin list) shows what is"""
 

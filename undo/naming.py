@@ -3,7 +3,8 @@
 from typing import Final
 
 from undo.database import Database, sqlstate
-from undo.errors import BadFilter, UnknownRelation
+from undo.errors import BadFilter, UnknownColumn, UnknownRelation
+from undo.image import quote_ident
 
 _NAMED: Final = """
 WITH RECURSIVE known(oid, nspname, relname) AS (
@@ -63,3 +64,25 @@ async def there(db: Database, name: str) -> tuple[int, str, set[int]]:
     if row is None:
         raise BadFilter(f'"{name}" is not there any more: it was dropped')
     return row["oid"], row["name"], relids
+
+
+async def column_there(db: Database, name: str) -> tuple[int, str, set[int]]:
+    """A column of a table that is there: the table's oid, the column's name, and the oids of all
+    that is below of the table. Raises UnknownColumn, UnknownRelation, BadFilter."""
+    try:
+        parts = await db.fetchval("SELECT pg_catalog.parse_ident($1, false)", name)
+    except Exception as error:
+        if sqlstate(error) != "22023":
+            raise
+        raise UnknownColumn(name) from error
+    if not 1 < len(parts) < 4:
+        raise UnknownColumn(name)
+    relid, _, relids = await there(db, ".".join(quote_ident(part) for part in parts[:-1]))
+    if not await db.fetchval(
+        "SELECT true FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attname = $2"
+        "   AND a.attnum > 0 AND NOT a.attisdropped",
+        relid,
+        parts[-1],
+    ):
+        raise UnknownColumn(name)
+    return relid, parts[-1], relids

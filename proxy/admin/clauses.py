@@ -300,6 +300,7 @@ AS_OF: Final = _clause(
     positional=True,
 )
 THE_TABLE: Final = _clause("", "table", values.TABLE, "t", "the table")
+THE_COLUMN: Final = _clause("", "column", values.COLUMN, "t.column", "the column")
 ITS_TABLE: Final = _clause("TABLE", "table", values.TABLE, "t", "the table", positional=True)
 ITS_KEY: Final = _clause(
     "KEY",

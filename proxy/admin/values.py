@@ -351,6 +351,7 @@ TIME: Final = Value(f"a time ({TIMES})", moments.read, lambda moment: literal(mo
 COMING: Final = replace(TIME)  # to be waited for
 KEY: Final = KeyOf("a value of the key", _key, _render_key)
 TABLE: Final = Relation("a table", _some_text, literal)
+COLUMN: Final = Relation("a column (table.column)", _some_text, literal)
 WHEN: Final = When(f"a time ({TIMES}) or RESTORE POINT 'name'", _when, _render_when)
 WAIT: Final = Optional("a time to wait ('30s')", _duration, _render_duration)
 COLUMNS: Final = Relations("a column (table.column)", _some_text, _join(literal))

@@ -48,6 +48,7 @@ VALUES = {
     values.SIGNED: st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1).map(tuple),
     values.KEY: st.lists(st.tuples(TEXTS | st.just(""), TEXTS), min_size=1).map(tuple),
     values.TABLE: TEXTS,
+    values.COLUMN: TEXTS,
     values.WHEN: st.datetimes(timezones=st.none() | st.just(UTC))
     | st.times()
     | st.builds(values.Point, TEXTS),

@@ -4,8 +4,16 @@ the model in test_policies has none of: partitions, rules of a table, foreign ke
 import pytest
 from fix_undo import BAD, Ground
 
+from undo import ignored
 from undo.engine import run
-from undo.errors import UnknownColumn, UnknownPolicy, UnknownRelation, UsageError
+from undo.errors import (
+    NotIgnored,
+    PlanMoved,
+    UnknownColumn,
+    UnknownPolicy,
+    UnknownRelation,
+    UsageError,
+)
 from undo.model import Kind, Outcome
 from undo.report import Report
 from undo.request import Selection, UndoRequest
@@ -78,6 +86,60 @@ async def test_ignored_columns(ground: Ground) -> None:
         (2, "bad", 2, 2031),
         (3, "bad", 9, 2032),
     ]
+
+
+async def test_the_list_is_for_every_undo(ground: Ground) -> None:
+    """With partitions, after it was put there in other words, and until it is taken off it."""
+    await ground.given(
+        'CREATE SCHEMA "S"; CREATE TABLE "S"."T" (id int PRIMARY KEY, v text, "At" int)'
+        ' PARTITION BY RANGE (id); CREATE TABLE "S".p PARTITION OF "S"."T" DEFAULT;'
+        """INSERT INTO "S"."T" VALUES (1, 'a', 0), (2, 'a', 0)"""
+    )
+    await ground.write("""UPDATE "S"."T" SET v = 'bad', "At" = 1""")
+    await ground.write("""UPDATE "S"."T" SET "At" = 2 WHERE id = 1""", "theirs")
+    assert (await undo(ground)).outcome is Outcome.CONFLICTS
+    await ignored.put(ground.db, '"T"."At"', by="one")
+    await ignored.put(ground.db, '"S"."T"."At"', by="other", reason="ticks")
+    ((relation, column, by, _, reason),) = await ignored.listed(ground.db)
+    assert (relation, column, by, reason) == ('"S"."T"', "At", "other", "ticks")
+    report = await undo(ground)
+    assert (report.outcome, report.conflicts) == (Outcome.DONE, ())
+    rows = 'SELECT id, v, "At" FROM "S"."T" ORDER BY id'
+    assert await ground.rows(rows) == [(1, "a", 2), (2, "a", 1)]
+    await ground.redo()
+    await ignored.take(ground.db, '"T"."At"')
+    assert await ignored.listed(ground.db) == []
+    assert (await undo(ground)).outcome is Outcome.CONFLICTS
+    with pytest.raises(NotIgnored):
+        await ignored.take(ground.db, '"T"."At"')
+    for unknown in ('"T"."at"', "nix", '"T".', "a.b.c.d"):
+        with pytest.raises(UnknownColumn):
+            await ignored.put(ground.db, unknown, by="one")
+
+
+async def test_a_plan_holds_as_long_as_the_list(ground: Ground) -> None:
+    await ground.given(ROWS)
+    await ground.write("UPDATE t SET v = 'bad', at = 'epoch'")
+    plan = (await undo(ground, dry_run=True)).digest
+    await ignored.put(ground.db, "t.at", by="one")
+    with pytest.raises(PlanMoved):
+        await undo(ground, plan=plan)
+    await ignored.take(ground.db, "t.at")
+    assert (await undo(ground, plan=plan)).outcome is Outcome.DONE
+
+
+async def test_what_is_on_the_list_may_come_and_go(ground: Ground) -> None:
+    """With a migration that is taken back, and again with its redo."""
+    await ground.given(ROWS)
+    await ground.write("ALTER TABLE t ADD COLUMN w int; UPDATE t SET w = 1, v = 'bad'")
+    await ground.write("CREATE TABLE made AS SELECT 1 AS x; UPDATE made SET x = 2")
+    for name in ("t.w", "made.x"):
+        await ignored.put(ground.db, name, by="one")
+    before = await ground.dump()
+    report = await undo(ground)
+    assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
+    assert (await ground.redo()).outcome is Outcome.DONE
+    assert await ground.dump() == before
 
 
 async def test_what_only_ignored_columns_tell_is_nothing(ground: Ground) -> None:

@@ -42,7 +42,8 @@ async def digest(
         await _left(db, settled),
     ]
     for root, rows in sorted(settled.laid.rows.items()):
-        whole.append([root, rows.family.name, await db.fetchval(_rows(rows))])
+        ignored = sorted(rows.ignored)  # which columns stay is not seen in rows
+        whole.append([root, rows.family.name, ignored, await db.fetchval(_rows(rows))])
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 

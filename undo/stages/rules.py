@@ -1,12 +1,12 @@
-"""What a request says of single tables: another policy, and columns that do not count."""
+"""What is said of single tables: another policy, and columns that do not count, by the request or
+by the list (undo.ignored)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from undo.database import Database
-from undo.errors import UnknownColumn
-from undo.image import quote_ident
-from undo.naming import there
+from undo.naming import column_there, there
 from undo.request import UndoRequest
 
 
@@ -22,31 +22,30 @@ class Rules:
         return self.policies.get(root, self.policy) if root is not None else self.policy
 
 
+# Of what is on the list, a table or its column may be gone, or not be back yet.
+_LISTED: Final = """
+WITH RECURSIVE below(relid, name) AS (
+    SELECT i.relid, i.name FROM hotrollback.ignored i
+    UNION SELECT h.inhrelid, b.name
+            FROM below b JOIN pg_catalog.pg_inherits h ON h.inhparent = b.relid
+)
+SELECT b.relid::pg_catalog.int8 AS relid, pg_catalog.array_agg(b.name) AS names
+  FROM below b
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = b.relid AND a.attname = b.name
+       AND a.attnum > 0 AND NOT a.attisdropped
+ GROUP BY b.relid
+"""
+
+
 async def rules_of(db: Database, request: UndoRequest) -> Rules:
     """Raises UnknownRelation, UnknownColumn, BadFilter."""
     policies: dict[int, str] = {}
     for name, policy in request.policies:
         _, _, relids = await there(db, name)
         policies |= dict.fromkeys(relids, policy)
-    ignored: dict[int, frozenset[str]] = {}
+    ignored = {row["relid"]: frozenset(row["names"]) for row in await db.fetch(_LISTED)}
     for name in request.ignore:
-        table, column = await _split(db, name)
-        relid, _, relids = await there(db, table)
-        if not await db.fetchval(
-            "SELECT true FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attname = $2"
-            "   AND a.attnum > 0 AND NOT a.attisdropped",
-            relid,
-            column,
-        ):
-            raise UnknownColumn(name)
+        _, column, relids = await column_there(db, name)
         for each in relids:
             ignored[each] = ignored.get(each, frozenset()) | {column}
     return Rules(request.policy, policies, ignored)
-
-
-async def _split(db: Database, name: str) -> tuple[str, str]:
-    """Into a table and a column. Raises UnknownColumn."""
-    parts = await db.fetchval("SELECT pg_catalog.parse_ident($1, false)", name)
-    if not 1 < len(parts) < 4:
-        raise UnknownColumn(name)
-    return ".".join(quote_ident(part) for part in parts[:-1]), parts[-1]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from proxy.admin.command import Asked, Command, Permission, Rows
-from proxy.admin.commands import check, fence, lifecycle, past, recycle, running, show, undo
+from proxy.admin.commands import check, fence, ignore, lifecycle, past, recycle, running, show, undo
 from proxy.admin.table import TEXT, Column
 
 
@@ -31,6 +31,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     *running.COMMANDS,
     *recycle.COMMANDS,
     *fence.COMMANDS,
+    *ignore.COMMANDS,
     *lifecycle.COMMANDS,
     _HELP,
 )
