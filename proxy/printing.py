@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from undo.model import ColumnDiff, Lock, RowDiff, Trigger, Untouched
+from undo.model import ColumnDiff, Fitted, Lock, RowDiff, Trigger, Untouched
 
 # Columns that stand in one line, cut off where there is no room for them.
 _CUT: Final = frozenset({"statement", "before", "after"})
@@ -106,6 +106,7 @@ def report(found: Mapping[str, Any], *, redo: bool) -> None:
     _list(screen, "conflict", found["conflicts"], _conflict)
     _list(screen, "open transaction", found["open"], _open)
     _list(screen, "gap", found["gaps"], _gap)
+    _list(screen, "sequence", found["sequences"], lambda each: Fitted(**each))
     _list(screen, "thing", found["untouched"], lambda each: Untouched(**each), "not touched")
     if found["outcome"] == "preview":
         _list(screen, "trigger", found["triggers"], lambda each: Trigger(**each))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from undo import engine
+from undo import engine, sequences
 from undo.database import Database, sqlstate
 from undo.errors import CutOff, RedoCutOff, Refused, TooBusy, UndoError, UsageError
 from undo.model import Outcome
@@ -24,6 +24,7 @@ from undo.stages.rows import Progress
 from undo.stages.settle import Settled
 from undo.stages.split import Batch, Split, split
 from undo.stages.standing import last_undo
+from undo.trial import lock_timeout
 
 # Waited for between two batches: whoever runs the undo may have it paused.
 Between = Callable[[], Awaitable[None]]
@@ -53,7 +54,17 @@ async def run(
     between: Between = _at_once,
 ) -> Report:
     """As engine.run; in transactions of about `request.batch` rows, if that is given. Conflicts of
-    all of it are looked for before the first. Raises UndoError; CutOff if some of it is done."""
+    all of it are looked for before the first. Sequences fit the rows at the end, if asked. Raises
+    UndoError; CutOff if some of it is done."""
+    report = await _run(db, request, progress, between)
+    if request.sequences and report.outcome is Outcome.DONE:
+        return await sequences.fit(db, report, lock_timeout(request))
+    return sequences.tried(report) if request.sequences else report
+
+
+async def _run(
+    db: Database, request: UndoRequest, progress: Progress | None, between: Between
+) -> Report:
     if request.batch is None:
         if request.rate or request.max_lag:
             raise UsageError("RATE and MAX LAG are kept between batches: say BATCH, too")
@@ -263,6 +274,25 @@ async def redo(
     Raises UndoError; CutOff if some of it is done."""
     await engine.ready(db)
     undo_id = undo_id or await last_undo(db)
+    report = await _redo(
+        db, undo_id, by=by, dry_run=dry_run, policy=policy, reason=reason, progress=progress,
+        between=between,
+    )  # fmt: skip
+    fits = report.outcome is Outcome.DONE and await sequences.asked_for(db, undo_id)
+    return await sequences.fit(db, report, lock_timeout(UndoRequest())) if fits else report
+
+
+async def _redo(
+    db: Database,
+    undo_id: int,
+    *,
+    by: str,
+    dry_run: bool,
+    policy: str,
+    reason: str | None,
+    progress: Progress | None,
+    between: Between,
+) -> Report:
     members = [row[0] for row in await db.fetch(_MEMBERS, undo_id)]
 
     async def one(member: int, part: Part) -> Report:

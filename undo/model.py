@@ -208,6 +208,22 @@ class Untouched:
 
 
 @dataclass(frozen=True, slots=True)
+class Fitted:
+    """A sequence that was set behind the rows that are there, by the value that it gives next; or
+    why it was not."""
+
+    name: str
+    was: int | None = None
+    now: int | None = None
+    why: str = ""
+
+    def __str__(self) -> str:
+        if self.why:
+            return f"{self.name} stays where it is: {self.why}"
+        return f"{self.name} gives {self.now} next, not {self.was}"
+
+
+@dataclass(frozen=True, slots=True)
 class ColumnDiff:
     """Values as text; None is NULL, or that there is no row."""
 

@@ -8,6 +8,7 @@ from undo.model import (
     EXIT_CODES,
     Along,
     Conflict,
+    Fitted,
     Gap,
     Lock,
     Open,
@@ -43,6 +44,7 @@ class Report:
     statements: tuple[str, ...] = ()
     open: tuple[Open, ...] = ()  # that may belong to the selection, and were left
     untouched: tuple[Untouched, ...] = ()
+    sequences: tuple[Fitted, ...] = ()  # that were set, where that was asked for
     triggers: tuple[Trigger, ...] = ()  # in a preview, as are the locks
     locks: tuple[Lock, ...] = ()
     seconds: float = 0.0  # that all of it took, without the commit

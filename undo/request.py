@@ -101,6 +101,7 @@ class UndoRequest:
     rate: int | None = None  # rows per second, on an average; for batches
     max_lag: float | None = None  # seconds that standbys may lag; for batches
     lock_timeout: float | None = None  # seconds; tried again a few times
+    sequences: bool = False  # set behind the rows that are left
     by: str = ""
     reason: str | None = None
     diff: bool = False  # report each row as it is and as it was

@@ -264,6 +264,14 @@ LOCK_TIMEOUT: Final = _clause(
     "wait at most so long for a row that is locked; then let go of all rows and try again, a few"
     " times, after growing pauses (without it: 30 seconds, once)",
 )
+RESET_SEQUENCES: Final = _clause(
+    "RESET SEQUENCES",
+    "sequences",
+    values.PRESENCE,
+    "",
+    "when it is done, set the sequences of tables whose rows went behind the rows that are left;"
+    " writers of these tables wait meanwhile, and what is taken and not stored is given again",
+)
 REASON: Final = _clause("REASON", "reason", values.TEXT, "'text'", "why: it is kept, and shown")
 AS_JSON: Final = _clause(
     "AS JSON", "as_json", values.PRESENCE, "", "the report as one JSON value", flag=""

@@ -45,6 +45,7 @@ async def undo(asked: Asked, values: Mapping[str, Any]) -> Rows:
         rate=values.get("rate"),
         max_lag=values.get("max_lag"),
         lock_timeout=values.get("lock_timeout"),
+        sequences=values.get("sequences", False),
         by=asked.user,
         reason=values.get("reason"),
         diff=values.get("diff", False),
@@ -184,6 +185,7 @@ def rows_of(report: Report) -> Iterator[Line]:
     for what, found in (
         ("trigger", report.triggers),
         ("lock", report.locks),
+        ("sequence", report.sequences),
         ("not touched", report.untouched),
     ):
         yield from _some(what, [(getattr(one, "relation", None), str(one)) for one in found])
@@ -246,8 +248,8 @@ _REPORT: Final = (
         "what",
         TEXT,
         "outcome, what happened to rows, how long it took, a row's difference, a conflict, what is"
-        " open, a gap; what is not touched; in a dry run the plan's digest, a trigger, a lock, a"
-        " statement",
+        " open, a gap; a sequence that was set; what is not touched; in a dry run the plan's"
+        " digest, a trigger, a lock, a statement",
     ),
     Column("relation", TEXT, "the table"),
     Column("rows", INT, "how many"),
@@ -280,6 +282,7 @@ COMMANDS: Final = (
             clauses.RATE,
             clauses.MAX_LAG,
             clauses.LOCK_TIMEOUT,
+            clauses.RESET_SEQUENCES,
             clauses.REASON,
             clauses.DRY_RUN,
             clauses.DIFF,
