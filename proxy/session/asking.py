@@ -121,13 +121,24 @@ def wait(session: "Session") -> list[bytes]:
     return [encode.FLUSH] if session.unsynced else []
 
 
+def _answered(session: "Session", done: Done) -> Done:
+    """What waits is looked at with this answer, however long that took."""
+
+    def over(asked: Asked) -> None:
+        session.answered = True
+        done(asked)
+        session.answered = False
+
+    return over
+
+
 def ask(session: "Session", owns: list[Own], done: Done, *, speaks: bool = False) -> list[bytes]:
     """The client's messages wait until the rows of all of them are here. With `speaks` an error is
     the answer to the message that waits."""
     waiting = drain(session)
     if waiting is not None:
         return waiting
-    asked = Asked(done, session.held_for, speaks=speaks)
+    asked = Asked(_answered(session, done), session.held_for, speaks=speaks)
     out = [piece for own in owns for piece in run(session, own, asked)]
     return _wait(session, asked, out)
 
@@ -137,7 +148,7 @@ def describe(session: "Session", name: bytes, done: Done) -> list[bytes]:
     waiting = drain(session)
     if waiting is not None:
         return waiting
-    asked = Asked(done, session.held_for)
+    asked = Asked(_answered(session, done), session.held_for)
     _swallowed(session, DESCRIBE, asked)
     return _wait(session, asked, [encode.describe_statement(name)])
 
@@ -145,7 +156,7 @@ def describe(session: "Session", name: bytes, done: Done) -> list[bytes]:
 def describe_text(session: "Session", text: bytes, done: Done, *, speaks: bool) -> list[bytes]:
     """What a text would return. With `speaks` an error is the answer to the client's message that
     waits: in a transaction it has aborted it, as the message itself would have."""
-    asked = Asked(done, session.held_for, speaks=speaks)
+    asked = Asked(_answered(session, done), session.held_for, speaks=speaks)
     name = session.names.fresh()
     for kind in (PARSE, DESCRIBE, CLOSE):
         _swallowed(session, kind, asked)

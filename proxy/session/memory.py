@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from proxy.capture.plan import Plan
-from proxy.catalog.cache import Knowledge
+from proxy.catalog.cache import Knowledge, Known
 from proxy.catalog.identity import Identity
 from proxy.session.login import Login, Surroundings
 from proxy.session.names import Names
@@ -33,6 +33,8 @@ class Memory:
     local: Knowledge | None = None  # after DDL of this transaction
     identity: Identity | None = None
     identified: tuple[Knowledge, int] | None = None  # and the generation it belongs to
+    viewed: Known | None = None  # what was relied on last
+    answered: bool = False  # what waits is looked at again, with the answer to our question
     failed: int | None = None  # the generation in which the log could not be written
     status: int = ord("I")  # of the last ReadyForQuery
     unsynced: bool = False  # messages of the extended protocol since the last Sync

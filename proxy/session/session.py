@@ -262,11 +262,16 @@ class Session(Memory):
         return self.local if self.local is not None else self.knowledge
 
     def known(self) -> Known | None:
-        """What may be relied on now; None if the session must first be asked who it is."""
+        """What may be relied on now; None if the session must first be asked who it is. What was
+        asked for the message that is looked at serves it, although it was forgotten meanwhile: to
+        ask may take longer than knowledge lasts."""
         knowledge = self.relied_on
-        if self.identity is None or self.identified != (knowledge, knowledge.generation):
+        if self.identity is None or self.identified is None:
             return None
-        return knowledge.view(self.identity, self.login.version)
+        if self.identified == (knowledge, knowledge.generation):
+            self.viewed = knowledge.view(self.identity, self.login.version)
+            return self.viewed
+        return self.viewed if self.answered and self.identified[0] is knowledge else None
 
     def identify(self, found: Identity) -> None:
         knowledge = self.relied_on
@@ -274,6 +279,7 @@ class Session(Memory):
         self.knowledge.installed = knowledge.installed = found.installed
         knowledge.see(found)
         self.identified = (knowledge, knowledge.generation)
+        self.viewed = knowledge.view(found, self.login.version)
         self.around.session_seen(self)
 
     @property

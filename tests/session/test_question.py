@@ -7,6 +7,8 @@ import psycopg
 import pytest
 from raw import FLUSH, SYNC, Raw, copy_data, describe, extended, message, parse, query
 
+from proxy.catalog.cache import Knowledge, Known
+from proxy.catalog.identity import Identity
 from proxy.session.repair import told
 from proxy.wire import encode
 
@@ -19,6 +21,17 @@ RETURNS = "SELECT pg_get_function_result('hotrollback.relations_v1(json)'::regpr
 ASLEEP = (
     "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
 )
+
+
+class Forgetful(Knowledge):
+    """Grows old as fast as anybody can ask."""
+
+    def view(self, identity: Identity, version: int) -> Known:
+        found = super().view(identity, version)
+        self.forget()
+        return found
+
+
 NAME = parse("SELECT 1", "named") + describe("named", "S") + FLUSH
 CANCELLED = "57014"
 
@@ -129,3 +142,26 @@ def test_where_a_question_was_ended_is_not_told():
     assert told(ended) == encode.fields(b"E", ended[:2])
     theirs = [*ended[:2], (b"W", b'SQL function "mine" statement 1')]
     assert told(theirs) == encode.fields(b"E", theirs)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("prepare", [False, True])
+def test_knowledge_may_last_shorter_than_a_question(between, prepare):
+    """As with a slow server, or one with very many relations: a statement that needs several answers
+    is planned with what was asked for it, and asked for the next one again."""
+    between.known[between.database.name] = Forgetful()
+    between.database.psql(
+        "CREATE TABLE t (a int PRIMARY KEY, v text);"
+        "CREATE FUNCTION f(int) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT $1'"
+    )
+    with between.connect("postgres") as client:
+        client.execute("INSERT INTO t VALUES (f(1), 'x') RETURNING *", prepare=prepare)
+        client.execute("ALTER TABLE t ADD COLUMN w int DEFAULT 3")
+        client.execute("UPDATE t SET v = 'y', w = f(4) RETURNING t.*", prepare=prepare)
+        client.execute("WITH d AS (DELETE FROM t RETURNING *) SELECT f(a) FROM d", prepare=prepare)
+    assert [(op, before, after) for op, _, before, after in between.changes()] == [
+        ("I", None, {"a": 1, "v": "x"}),
+        ("U", {"a": 1, "v": "x", "w": 3}, {"a": 1, "v": "y", "w": 4}),
+        ("D", {"a": 1, "v": "y", "w": 4}, None),
+    ]
+    assert between.gaps() == []
