@@ -54,10 +54,12 @@ END $$;
 -- asked_names: JSON array of [schema or null, name]. Must never raise: it runs inside the client's
 -- transaction; so no to_regclass (which raises without USAGE on the schema), only look-ups. Names are
 -- qualified rather than search_path set, because visibility is the caller's; IN is an operator, too.
--- Compiling it by JIT would cost a hundred times what running it does.
+-- Compiling it by JIT would cost a hundred times what running it does; without nested loops, which a
+-- session may have turned off, it takes seconds among thousands of relations.
 CREATE FUNCTION hotrollback.relations_v1(asked_names json) RETURNS json
     LANGUAGE plpgsql STABLE
     SET jit = off
+    SET enable_nestloop = on SET enable_indexscan = on SET enable_hashjoin = on
     AS $$
 BEGIN
     RETURN (
