@@ -6,7 +6,7 @@ the log's epoch (an event trigger counts DDL of anybody), or by age where there 
 
 from dataclasses import dataclass, field
 
-from proxy.catalog.identity import Identity
+from proxy.catalog.identity import Identity, Key
 from proxy.catalog.relation import Name, Relation
 from undo.image import Column
 
@@ -31,15 +31,17 @@ class Known:
 @dataclass(slots=True, eq=False)
 class Knowledge:
     installed: bool | None = None  # None: not asked yet
-    views: dict[tuple[int, str, bool, bool], Known] = field(default_factory=dict)
+    views: dict[Key, Known] = field(default_factory=dict)
     epoch: int | None = None
     generation: int = 0  # grows when everything is forgotten: who asked before must ask again
+    told: dict[Key, Identity] = field(default_factory=dict)  # by sessions, in this generation
 
     def see(self, identity: Identity) -> None:
         """A session was asked; others that were asked under an older epoch know nothing now."""
         if identity.epoch is not None and identity.epoch != self.epoch:
             self.forget()
             self.epoch = identity.epoch
+        self.told[identity.key] = identity
 
     def view(self, identity: Identity, version: int) -> Known:
         known = self.views.get(identity.key)
@@ -51,4 +53,5 @@ class Knowledge:
     def forget(self) -> None:
         """Views are replaced, not emptied: a plan made from one knows itself to be old."""
         self.views = {}
+        self.told = {}
         self.generation += 1

@@ -54,6 +54,9 @@ SELECT pg_catalog.quote_ident(CURRENT_USER)::pg_catalog.regrole::pg_catalog.oid,
 """
 
 
+Key = tuple[int, str, bool, bool]
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What the answers depend on, of the session as it is now."""
@@ -70,8 +73,18 @@ class Identity:
     spares: bool  # event triggers record DDL, and no others look at it
 
     @property
-    def key(self) -> tuple[int, str, bool, bool]:
+    def key(self) -> Key:
         return (self.role, self.schemas, self.safe_settings, self.spares)
+
+    def vouches_for(self, other: "Identity") -> bool:
+        """Whether what this one was told now would be told to the other one, of the same key, too.
+        Only where event triggers count DDL: what a search_path leads to has not changed then."""
+        return self.spares and self.epoch is not None and self.facts == other.facts
+
+    @property
+    def facts(self) -> tuple[bool, bool, bool, int | None, bool]:
+        """What may change although the session does nothing."""
+        return (self.in_recovery, self.installed, self.writable, self.epoch, self.fences)
 
 
 def read(row: list[bytes | None]) -> Identity:

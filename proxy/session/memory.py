@@ -33,6 +33,7 @@ class Memory:
     local: Knowledge | None = None  # after DDL of this transaction
     identity: Identity | None = None
     identified: tuple[Knowledge, int] | None = None  # and the generation it belongs to
+    vouched: int = 0  # how often another one has been asked in its stead since
     viewed: Known | None = None  # what was relied on last
     answered: bool = False  # what waits is looked at again, with the answer to our question
     failed: int | None = None  # the generation in which the log could not be written

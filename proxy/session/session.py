@@ -25,6 +25,9 @@ from proxy.wire.length import SMALL_LIMIT, allowed
 UNSAFE_ENCODINGS: Final = frozenset((
     b"SJIS", b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB", b"SHIFT_JIS_2004",
 ))  # fmt: skip
+# For so many generations of knowledge others may speak for a session that has done nothing by which
+# they could know better. What it does unseen (a trigger that sets its search_path) counts then.
+_VOUCHED: Final = 10
 # A log that failed is not tried again for so many generations of knowledge.
 _MISTRUST: Final = 5
 _COUNTED: Final = {how: how.name.lower() for how in How}
@@ -262,16 +265,26 @@ class Session(Memory):
         return self.local if self.local is not None else self.knowledge
 
     def known(self) -> Known | None:
-        """What may be relied on now; None if the session must first be asked who it is. What was
-        asked for the message that is looked at serves it, although it was forgotten meanwhile: to
-        ask may take longer than knowledge lasts."""
+        """What may be relied on now; None if the session must first be asked who it is.
+
+        What was asked for the message that is looked at serves it, although it was forgotten
+        meanwhile: to ask may take longer than knowledge lasts. And of all sessions that would be
+        told the same one asks."""
         knowledge = self.relied_on
         if self.identity is None or self.identified is None:
             return None
-        if self.identified == (knowledge, knowledge.generation):
-            self.viewed = knowledge.view(self.identity, self.login.version)
-            return self.viewed
-        return self.viewed if self.answered and self.identified[0] is knowledge else None
+        if self.identified != (knowledge, knowledge.generation):
+            if self.identified[0] is not knowledge:
+                return None
+            if self.answered:
+                return self.viewed
+            peer = knowledge.told.get(self.identity.key) if self.vouched < _VOUCHED else None
+            if peer is None or not peer.vouches_for(self.identity):
+                return None
+            self.identified = (knowledge, knowledge.generation)
+            self.vouched += 1
+        self.viewed = knowledge.view(self.identity, self.login.version)
+        return self.viewed
 
     def identify(self, found: Identity) -> None:
         knowledge = self.relied_on
@@ -279,6 +292,7 @@ class Session(Memory):
         self.knowledge.installed = knowledge.installed = found.installed
         knowledge.see(found)
         self.identified = (knowledge, knowledge.generation)
+        self.vouched = 0
         self.viewed = knowledge.view(found, self.login.version)
         self.around.session_seen(self)
 
@@ -345,12 +359,14 @@ class Session(Memory):
     def schema_changed(self) -> None:
         """DDL was sent: what is known is forgotten now, and again when its transaction ends."""
         self.ddl = True
+        self.vouched = _VOUCHED
         self.local = Knowledge(self.knowledge.installed)
         self.knowledge.forget()
 
     def schema_may_have_changed(self) -> None:
         """Code of a user was run: until its transaction ends this session relies on nothing that
         others know, nor they on what it learns. Where DDL is counted the count tells the rest."""
+        self.vouched = _VOUCHED
         if self.relied_on.epoch is None:
             self.schema_changed()
         else:

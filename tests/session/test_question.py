@@ -165,3 +165,46 @@ def test_knowledge_may_last_shorter_than_a_question(between, prepare):
         ("D", {"a": 1, "v": "y", "w": 4}, None),
     ]
     assert between.gaps() == []
+
+
+def test_of_sessions_that_would_be_told_the_same_one_asks(between):
+    """Until it does something by which it could know better, or somebody is told something else."""
+    between.database.psql(
+        "CREATE TABLE t (a int); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    )
+
+    def asked(client: psycopg.Connection, *texts: str) -> bool:
+        """Whether it asked who it is before the last of them, with knowledge that has grown old and
+        that another session has asked for anew."""
+        for text in texts[:-1]:
+            client.execute(text.encode())
+        between.known[between.database.name].forget()
+        one.execute("INSERT INTO t VALUES (1)")
+        before = len(between.seen)
+        client.execute(texts[-1].encode())
+        return len(between.seen) > before
+
+    write = "INSERT INTO t VALUES (2)"
+    with (
+        between.connect("postgres") as one,
+        between.connect("postgres") as other,
+        between.connect("app") as app,
+    ):
+        for client in (one, other):
+            client.execute(write)
+        assert [asked(other, write) for _ in range(11)] == [False] * 10 + [True]
+        assert not asked(other, "SELECT 1", write)
+        for changing in (
+            "SET search_path = public",
+            "CREATE TEMP TABLE temporary (a int)",
+            "SELECT f()",
+            "BEGIN; CREATE SCHEMA s; INSERT INTO t VALUES (3); ROLLBACK",
+        ):
+            assert asked(other, changing, write), changing
+        between.database.psql("GRANT INSERT ON t TO app")
+        app.execute(write)
+        assert asked(app, write)
+        between.database.psql("ALTER EVENT TRIGGER hotrollback_drop DISABLE")
+        assert asked(other, write)
+        assert asked(other, write)
+    assert between.gaps() == []
