@@ -162,7 +162,7 @@ def measure(count: int) -> list[Figures]:
             subprocess.run([*psql, cluster.url(database), "-c", SETUP], check=True)
         for starter in (pgbouncer, capture_on):
             # One after the other: the server has room for one of them.
-            with starter(cluster, folder, clients=count + 10) as target:
+            with starter(cluster, folder, count) as target:
                 found.append(asyncio.run(hold(target, count)))
             time.sleep(SETTLE)
     return found

@@ -1,40 +1,37 @@
-"""pgbench through PostgreSQL alone, PgBouncer, and this proxy with capture off and on.
+"""pgbench through PostgreSQL alone, PgBouncer, this proxy with capture off and on, and triggers.
 
-    python bench/run.py                  all workloads, about 20 minutes
+    python bench/run.py                  all workloads, about 25 minutes
     python bench/run.py --quick          the same workloads once, one second each
-    python bench/run.py --only update --clients 1
+    python bench/run.py --only update --clients 1 64
+    python bench/run.py --durable --plot durable.svg
 
 Rounds are interleaved: in each, every target runs the same workload in turn, so that a slow minute
 of the machine falls on all of them. A ratio is the median, over the rounds, of the target's time
 per transaction to direct PostgreSQL's in the same round: 1.5 means one and a half times as long.
+The spread is from the lowest of these ratios to the highest.
 """
 
 import argparse
-import json
 import os
-import platform
 import re
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from rich.console import Console
+from figures import HERE, LOCAL, Ratio, circumstances, keep, terminal
 from rich.progress import Progress
 from rich.table import Table
-from targets import STARTERS, Bed, BenchError, Target, available, bed
+from targets import STARTERS, Bed, BenchError, Target, available, bed, tool
 
-from proxy.demo.cluster import ClusterError
+from proxy.demo.cluster import Cluster, ClusterError
 from proxy.demo.command import CommandError
 
-HERE = Path(__file__).parent
-LOCAL = HERE / "results" / "local" / "latest.json"
+LATEST = LOCAL / "latest.json"
 SCRIPTS = {
     "select": ["-S"],
     "tpcb": ["-b", "tpcb-like"],
@@ -44,7 +41,7 @@ MODES = ("simple", "extended", "prepared")
 CLIENTS = (1, 8)
 WARM_UP_TRANSACTIONS = 300
 BASE = "direct"
-WIDTH = 140  # of the table where no terminal says how wide it is
+VACUUMED = ("pgbench_accounts", "pgbench_branches", "pgbench_tellers")
 
 TPS = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
 FAILED = re.compile(r"^number of failed transactions: (\d+)", re.MULTILINE)
@@ -67,23 +64,16 @@ class Measured:
     def median(self, target: str) -> float:
         return median(self.tps[target])
 
-    def ratio(self, target: str) -> float:
-        """Time per transaction to the base's, median over the rounds; both ran in each round."""
-        pairs = zip(self.tps[BASE], self.tps[target], strict=True)
-        return median(base / ours for base, ours in pairs)
+    def ratio(self, target: str) -> Ratio:
+        """Time per transaction to the base's; both ran in each round."""
+        return Ratio.of(self.tps[BASE], self.tps[target])
 
     def as_dict(self) -> dict[str, object]:
         targets = {
-            name: {"tps": figures, "median": self.median(name), "ratio": self.ratio(name)}
-            for name, figures in self.tps.items()
+            name: {"tps": tps, "median": self.median(name), **asdict(self.ratio(name))}
+            for name, tps in self.tps.items()
         }
-        work = self.workload
-        return {
-            "script": work.script,
-            "mode": work.mode,
-            "clients": work.clients,
-            "targets": targets,
-        }
+        return {**asdict(self.workload), "targets": targets}
 
 
 def pgbench(ground: Bed, target: Target, workload: Workload, scale: int, *length: str) -> float:
@@ -107,22 +97,23 @@ def measure(ground: Bed, workload: Workload, args: argparse.Namespace) -> Measur
     for target in ground.targets:
         pgbench(ground, target, workload, args.scale, "-t", warm_up)
     for number in range(args.rounds):
-        ground.vacuum()
+        ground.vacuum(*VACUUMED)
         # Each round begins with another target: none is always the first after the vacuum.
         first = number % len(ground.targets)
         for target in ground.targets[first:] + ground.targets[:first]:
+            ground.checkpoint()
             tps = pgbench(ground, target, workload, args.scale, "-T", str(args.seconds))
             measured.tps[target.name].append(tps)
     return measured
 
 
 def table(results: list[Measured], names: tuple[str, ...]) -> Table:
-    shown = Table(title="transactions per second, and time per transaction as a ratio to direct")
+    shown = Table(
+        title="transactions per second; time per transaction as a ratio to direct, and its spread"
+    )
     shown.add_column("workload", no_wrap=True)
     for name in names:
         shown.add_column(name, justify="right")
-        if name != BASE:
-            shown.add_column("ratio", justify="right")
     previous = None
     for result in results:
         work = result.workload
@@ -131,33 +122,13 @@ def table(results: list[Measured], names: tuple[str, ...]) -> Table:
         previous = work.script
         row = [f"{work.script} {work.mode} x{work.clients}"]
         for name in names:
-            row.append(f"{result.median(name):,.0f}")
+            cell = f"{result.median(name):,.0f}"
             if name != BASE:
-                row.append(f"{result.ratio(name):.2f}")
+                ratio = result.ratio(name)
+                cell += f"  {ratio.ratio:.2f}\n{ratio.spread}"
+            row.append(cell)
         shown.add_row(*row)
     return shown
-
-
-def circumstances(ground: Bed, args: argparse.Namespace) -> dict[str, object]:
-    """What somebody needs to know to compare these figures with others."""
-    commit = subprocess.run(
-        ["git", "-C", str(HERE), "describe", "--always", "--dirty"],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip() or None,
-        "hotrollback": version("hotrollback"),
-        "python": platform.python_version(),
-        "postgresql": ground.tool("psql", "plain", "-XAtc", "SHOW server_version").strip(),
-        "machine": platform.platform(),
-        "cpus": os.cpu_count(),
-        "rounds": args.rounds,
-        "seconds": args.seconds,
-        "scale": args.scale,
-    }
 
 
 def arguments() -> argparse.Namespace:
@@ -170,46 +141,67 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round of one second")
     parser.add_argument("--only", action="append", choices=SCRIPTS, help="this script; may repeat")
     parser.add_argument("--mode", action="append", choices=MODES, help="may repeat")
-    parser.add_argument("--clients", action="append", type=int, help="may repeat")
+    parser.add_argument(
+        "--clients", action="extend", nargs="+", type=int, help="at once, e.g. 1 8 64; default 1 8"
+    )
     parser.add_argument("--target", action="append", choices=STARTERS, help="beside direct")
-    parser.add_argument("--output", type=Path, default=LOCAL, help=f"default {LOCAL}")
+    parser.add_argument(
+        "--durable", action="store_true", help="fsync and synchronous_commit on, on a disk"
+    )
+    parser.add_argument("--output", type=Path, default=LATEST, help=f"default {LATEST}")
+    parser.add_argument("--plot", type=Path, help="an SVG of the ratios; needs the extra bench")
     args = parser.parse_args()
+    args.clients = args.clients or list(CLIENTS)
     if args.quick:
         args.rounds = args.seconds = 1
     return args
 
 
-def main() -> int:
-    args = arguments()
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
-    wanted = tuple(args.target or available())
-    names = (BASE, *(name for name in wanted if name != BASE))
+def run(args: argparse.Namespace, names: tuple[str, ...]) -> tuple[list[Measured], dict[str, Any]]:
+    """What was measured, and under which circumstances."""
     workloads = [
         Workload(*choice)
-        for choice in product(args.only or SCRIPTS, args.mode or MODES, args.clients or CLIENTS)
+        for choice in product(args.only or SCRIPTS, args.mode or MODES, args.clients)
     ]
+
+    def fill(cluster: Cluster, database: str) -> None:
+        tool(cluster, "pgbench", database, "-i", "-q", "-s", str(args.scale))
+
+    with tempfile.TemporaryDirectory(prefix="hotrollback-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PgBouncer reads its configuration as another user
+        ground = bed(folder, names, fill, durable=args.durable, clients=max(args.clients))
+        with ground as there, Progress(console=terminal()) as progress:
+            task = progress.add_task("pgbench", total=len(workloads))
+            results = []
+            for workload in workloads:
+                results.append(measure(there, workload, args))
+                progress.advance(task)
+            return results, circumstances(there)
+
+
+def main() -> int:
+    args = arguments()
+    if args.plot:
+        import plot  # noqa: PLC0415  only a picture needs pygal: said now, not after the runs
+    wanted = tuple(args.target or available())
+    names = (BASE, *(name for name in wanted if name != BASE))
     started = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory(prefix="hotrollback-bench-") as name:
-            folder = Path(name)
-            folder.chmod(0o755)  # PgBouncer reads its configuration as another user
-            with bed(folder, args.scale, names) as ground, Progress(console=console) as progress:
-                task = progress.add_task("pgbench", total=len(workloads))
-                results = []
-                for workload in workloads:
-                    results.append(measure(ground, workload, args))
-                    progress.advance(task)
-                facts = circumstances(ground, args)
+        results, facts = run(args, names)
     except (BenchError, ClusterError, CommandError) as error:
         print(error, file=sys.stderr)
         return 1
-    console.print(table(results, names))
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    figures = {**facts, "results": [result.as_dict() for result in results]}
-    args.output.write_text(json.dumps(figures, indent=1) + "\n")
-    console.print(f"{time.monotonic() - started:.0f} s; figures in {args.output}")
+    terminal().print(table(results, names))
+    figures = {
+        **facts,
+        **{name: getattr(args, name) for name in ("rounds", "seconds", "scale")},
+        "results": [result.as_dict() for result in results],
+    }
+    keep(figures, args.output)
+    if args.plot:
+        args.plot.write_bytes(plot.drawn(figures))
+    print(f"{time.monotonic() - started:.0f} s; figures in {args.output}")
     return 0
 
 

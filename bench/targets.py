@@ -6,22 +6,34 @@ Every target gives the address that pgbench connects to. Not: workloads, figures
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.demo.cluster import Account, Cluster, embedded_binaries, free_port
 from proxy.demo.command import Serving, call
 
+HERE = Path(__file__).parent
 PGBOUNCER = Path("/usr/sbin/pgbouncer")
-PLAIN = "plain"  # the pgbench tables
+PLAIN = "plain"  # the tables that are written
 LOGGED = "logged"  # the same, with the undo log installed
 REWRITTEN = "rewritten"  # the same, without capture triggers
-DATABASES = (PLAIN, LOGGED, REWRITTEN)
+ROW_AUDIT = "row_audit"  # the same, with audit triggers for each row
+STATEMENT_AUDIT = "statement_audit"  # the same, with audit triggers for each statement
 
 # Autovacuum would fall into some runs and not into others; the tables are vacuumed between rounds.
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "autovacuum": "off"}
+
+# As a server is that may lose nothing. Checkpoints come when they are called for: before each run.
+DURABLE = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "checkpoint_timeout": "1h",
+    "max_wal_size": "16GB",
+}
+IN_MEMORY = ("tmpfs", "ramfs")  # where fsync does nothing
 
 
 class BenchError(Exception):
@@ -35,52 +47,92 @@ class Target:
     database: str
 
 
+def tool(cluster: Cluster, program: str, database: str, *args: str, port: int = 0) -> str:
+    """Run one of PostgreSQL's own programs; its output. Raises BenchError."""
+    address = ["-h", "127.0.0.1", "-p", str(port or cluster.port), "-U", "postgres"]
+    command = [str(cluster.binaries / program), *address, *args, database]
+    done = subprocess.run(
+        command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise BenchError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    return done.stdout
+
+
 @dataclass(frozen=True, slots=True)
 class Bed:
-    """A server with both databases filled, and the targets in front of it."""
+    """A server with its databases filled, and the targets in front of it."""
 
-    binaries: Path
-    port: int
+    cluster: Cluster
     targets: tuple[Target, ...]
+    durable: bool
 
-    def tool(self, program: str, database: str, *args: str, port: int | None = None) -> str:
-        """Run one of PostgreSQL's own programs; its output. Raises BenchError."""
-        address = ["-h", "127.0.0.1", "-p", str(port or self.port), "-U", "postgres"]
-        command = [str(self.binaries / program), *address, *args, database]
-        done = subprocess.run(
-            command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise BenchError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
-        return done.stdout
+    def tool(self, program: str, database: str, *args: str, port: int = 0) -> str:
+        return tool(self.cluster, program, database, *args, port=port)
 
-    def vacuum(self) -> None:
-        for database in DATABASES:
-            tables = ("accounts", "branches", "tellers")
-            which = [word for table in tables for word in ("-t", f"pgbench_{table}")]
+    def ask(self, sql: str) -> str:
+        return self.tool("psql", PLAIN, "-XAtc", sql).strip()
+
+    def vacuum(self, *tables: str) -> None:
+        which = [word for table in tables for word in ("-t", table)]
+        for database in dict.fromkeys(target.database for target in self.targets):
             self.tool("vacuumdb", database, "-q", *which)
 
+    def checkpoint(self) -> None:
+        """So that each run pays alike for the pages that WAL holds in full after one."""
+        if self.durable:
+            self.ask("CHECKPOINT")
+
 
 @contextmanager
-def bed(folder: Path, scale: int, wanted: tuple[str, ...]) -> Iterator[Bed]:
-    """Start everything; `wanted` names targets, in the order in which they are shown."""
+def bed(
+    folder: Path,
+    wanted: tuple[str, ...],
+    fill: Callable[[Cluster, str], None],
+    *,
+    durable: bool = False,
+    clients: int = 1,
+) -> Iterator[Bed]:
+    """Start everything; `wanted` names targets, in the order in which they are shown.
+
+    `fill` makes the tables in the database that it is given, of which the others are copies.
+    """
+    settings = {**SETTINGS, **(DURABLE if durable else {})}
+    # PgBouncer keeps as many connections as it had clients while others run.
+    settings["max_connections"] = str(2 * clients + 50)
     with ExitStack() as stack:
-        cluster = stack.enter_context(Cluster(embedded_binaries(), SETTINGS))
-        empty = Bed(cluster.binaries, cluster.port, ())
-        for database in DATABASES:
-            empty.tool("createdb", database)
-            empty.tool("pgbench", database, "-i", "-q", "-s", str(scale))
-        targets = [stack.enter_context(STARTERS[name](cluster, folder)) for name in wanted]
-        yield Bed(cluster.binaries, cluster.port, tuple(targets))
+        cluster = stack.enter_context(Cluster(embedded_binaries(), settings))
+        if durable:
+            refuse_memory(cluster.data)
+        tool(cluster, "createdb", PLAIN)
+        fill(cluster, PLAIN)
+        for database in dict.fromkeys(STARTERS[name].database for name in wanted):
+            if database != PLAIN:
+                tool(cluster, "createdb", database, "-T", PLAIN, "--strategy", "file_copy")
+        targets = [
+            stack.enter_context(STARTERS[name].start(cluster, folder, clients)) for name in wanted
+        ]
+        yield Bed(cluster, tuple(targets), durable)
+
+
+def filesystem(folder: Path) -> str:
+    command = ["stat", "-f", "-c", "%T", str(folder)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def refuse_memory(data: Path) -> None:
+    found = filesystem(data)
+    if found in IN_MEMORY:
+        raise BenchError(f"{data} is on {found}, not on a disk: set TMPDIR to a folder that is")
 
 
 @contextmanager
-def direct(cluster: Cluster, _folder: Path) -> Iterator[Target]:
+def direct(cluster: Cluster, _folder: Path, _clients: int) -> Iterator[Target]:
     yield Target("direct", cluster.port, PLAIN)
 
 
 @contextmanager
-def pgbouncer(cluster: Cluster, folder: Path, clients: int = 100) -> Iterator[Target]:
+def pgbouncer(cluster: Cluster, folder: Path, clients: int) -> Iterator[Target]:
     port = free_port()
     conf = folder / "pgbouncer.ini"
     conf.write_text(
@@ -93,8 +145,8 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = any
 pool_mode = session
-max_client_conn = {clients}
-default_pool_size = {clients}
+max_client_conn = {clients + 10}
+default_pool_size = {clients + 10}
 """
     )
     account = Account.choose()
@@ -119,7 +171,7 @@ default_pool_size = {clients}
 
 
 @contextmanager
-def capture_off(cluster: Cluster, folder: Path) -> Iterator[Target]:
+def capture_off(cluster: Cluster, folder: Path, _clients: int) -> Iterator[Target]:
     conf = folder / "off.toml"
     conf.write_text('capture = "off"\n')
     with Serving(cluster.url(PLAIN), folder, ("--config", str(conf))) as serving:
@@ -127,34 +179,60 @@ def capture_off(cluster: Cluster, folder: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def capture_on(cluster: Cluster, folder: Path, clients: int = 0) -> Iterator[Target]:
-    del clients  # as many as come
+def capture_on(cluster: Cluster, folder: Path, _clients: int) -> Iterator[Target]:
     call("install", "--upstream", cluster.url(LOGGED))
     with Serving(cluster.url(LOGGED), folder) as serving:
         yield Target("capture on", serving.port, LOGGED)
 
 
 @contextmanager
-def without_triggers(cluster: Cluster, folder: Path) -> Iterator[Target]:
+def without_triggers(cluster: Cluster, folder: Path, _clients: int) -> Iterator[Target]:
     call("install", "--upstream", cluster.url(REWRITTEN), "--no-all-tables")
     with Serving(cluster.url(REWRITTEN), folder) as serving:
         yield Target("without triggers", serving.port, REWRITTEN)
 
 
 @contextmanager
-def triggers_alone(cluster: Cluster, _folder: Path) -> Iterator[Target]:
+def triggers_alone(cluster: Cluster, _folder: Path, _clients: int) -> Iterator[Target]:
     """Nobody in between: the capture triggers record every row."""
     call("install", "--upstream", cluster.url(LOGGED))
     yield Target("triggers alone", cluster.port, LOGGED)
 
 
-STARTERS = {
-    "direct": direct,
-    "pgbouncer": pgbouncer,
-    "capture off": capture_off,
-    "capture on": capture_on,
-    "without triggers": without_triggers,
-    "triggers alone": triggers_alone,
+@contextmanager
+def row_triggers(cluster: Cluster, _folder: Path, _clients: int) -> Iterator[Target]:
+    """Nobody in between: an audit trigger as it is written by hand."""
+    yield audited(cluster, "row triggers", ROW_AUDIT, HERE / "row_triggers.sql")
+
+
+@contextmanager
+def statement_triggers(cluster: Cluster, _folder: Path, _clients: int) -> Iterator[Target]:
+    """The same with transition tables."""
+    yield audited(cluster, "statement triggers", STATEMENT_AUDIT, HERE / "statement_triggers.sql")
+
+
+def audited(cluster: Cluster, name: str, database: str, script: Path) -> Target:
+    tool(cluster, "psql", database, "-qXAt", "-v", "ON_ERROR_STOP=1", "-f", str(script))
+    return Target(name, cluster.port, database)
+
+
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """Which database a target writes, and what starts it, for as many clients as are told."""
+
+    database: str
+    start: Callable[[Cluster, Path, int], AbstractContextManager[Target]]
+
+
+STARTERS: Mapping[str, Starter] = {
+    "direct": Starter(PLAIN, direct),
+    "pgbouncer": Starter(PLAIN, pgbouncer),
+    "capture off": Starter(PLAIN, capture_off),
+    "capture on": Starter(LOGGED, capture_on),
+    "without triggers": Starter(REWRITTEN, without_triggers),
+    "triggers alone": Starter(LOGGED, triggers_alone),
+    "row triggers": Starter(ROW_AUDIT, row_triggers),
+    "statement triggers": Starter(STATEMENT_AUDIT, statement_triggers),
 }
 
 
