@@ -19,8 +19,9 @@ _DESTROYS: Final[dict[tuple[Kind, bytes], frozenset[str]]] = {
         b"table", b"schema", b"sequence", b"type", b"domain", b"extension",
         b"function", b"procedure", b"routine", b"aggregate", b"collation",
         b"operator", b"text", b"cast", b"conversion", b"language", b"procedural", b"access",
-        b"server", b"foreign",
+        b"server", b"foreign", b"owned",
     )},
+    (Kind.REASSIGN, b"owned"): frozenset(),  # no event trigger is told of it
     (Kind.DROP, b"view"): frozenset(("cascade",)),
     (Kind.ALTER, b"table"): frozenset(("drop", "type")),
     (Kind.ALTER, b"foreign"): frozenset(("drop", "type")),

@@ -54,7 +54,7 @@ class Kind(Enum):
     GRANT = "GRANT", Group.DDL
     REVOKE = "REVOKE", Group.DDL
     SECURITY_LABEL = "SECURITY LABEL", Group.DDL
-    REASSIGN = "REASSIGN", Group.DDL
+    REASSIGN = "REASSIGN OWNED", Group.DDL
     IMPORT = "IMPORT", Group.DDL
     REFRESH = "REFRESH", Group.DDL
     CREATE_DATABASE = "CREATE DATABASE", Group.DDL, False

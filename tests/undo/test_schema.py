@@ -149,6 +149,13 @@ CASES = {
                         "DROP SCHEMA away CASCADE",
     "drop used type": "ALTER TABLE t ADD COLUMN m mood DEFAULT 'sad'; DROP TYPE mood CASCADE",
     "retype": "ALTER TABLE loose ALTER COLUMN v TYPE int USING length(v)",
+    "drop what a default needs": "ALTER TABLE t ALTER n SET DEFAULT f(1), ALTER id SET DEFAULT nextval('s');"
+                                 "DROP FUNCTION f CASCADE; DROP SEQUENCE s CASCADE",
+    "drop schema of types": "CREATE TYPE away.kind AS ENUM ('a'); CREATE FUNCTION away.f() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+                            "CREATE TABLE away.x (k away.kind DEFAULT 'a', n int DEFAULT away.f()); INSERT INTO away.x VALUES ('a');"
+                            "DROP SCHEMA away CASCADE",
+    "reassign": "ALTER TABLE other OWNER TO operator; ALTER STATISTICS st OWNER TO operator; REASSIGN OWNED BY operator TO app",
+    "drop owned": "ALTER TABLE other OWNER TO app; DROP OWNED BY app",
     "drop identity": "ALTER TABLE loose ADD COLUMN i int GENERATED ALWAYS AS IDENTITY (START 7);"
                      "ALTER TABLE loose DROP COLUMN i",
     "retype indexed": "ALTER TABLE t ALTER COLUMN n SET DEFAULT 4, ALTER COLUMN n TYPE bigint",

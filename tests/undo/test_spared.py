@@ -117,7 +117,7 @@ SAID = {
     "a value": ("ALTER TYPE mood ADD VALUE 'mad'", {("lost", None)}),
     "an operator": ("CREATE OPERATOR === (FUNCTION = int4eq, LEFTARG = int, RIGHTARG = int); DROP OPERATOR === (int, int)", {("lost", None)}),
     "by code": ("DO 'BEGIN DROP TABLE loose; END'", {("lost", None)}),
-    "all of a role": ("ALTER TABLE loose OWNER TO app; DROP OWNED BY app", {("lost", None)}),
+    "types of the bin": ("ALTER TABLE t ADD m mood; DROP TABLE t CASCADE; DROP TYPE mood CASCADE", {("lost", None)}),
     "values of many": ("ALTER TABLE t DROP COLUMN n CASCADE", {("lost", "t")}),
     "rows of a view": ("REFRESH MATERIALIZED VIEW m", {("ddl", None)}),
     "an index that is not made": ("CREATE UNIQUE INDEX CONCURRENTLY j ON loose (k)", {("ddl", "loose")}),

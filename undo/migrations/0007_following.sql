@@ -107,7 +107,13 @@ BEGIN
                         WHERE c.xmin::text::bigint >= low AND hotrollback.ours_v1(c.xmin, top)
                        UNION
                        SELECT a.attrelid FROM pg_attribute a
-                        WHERE a.xmin::text::bigint >= low AND hotrollback.ours_v1(a.xmin, top));
+                        WHERE a.xmin::text::bigint >= low AND hotrollback.ours_v1(a.xmin, top)
+                       UNION
+                       SELECT p.polrelid FROM pg_policy p
+                        WHERE p.xmin::text::bigint >= low AND hotrollback.ours_v1(p.xmin, top)
+                       UNION
+                       SELECT s.stxrelid FROM pg_statistic_ext s
+                        WHERE s.xmin::text::bigint >= low AND hotrollback.ours_v1(s.xmin, top));
     SELECT coalesce(jsonb_agg(jsonb_build_array(x.class::bigint, x.oid::bigint)), '[]') INTO objects
       FROM (SELECT 'pg_proc'::regclass::oid AS class, p.oid FROM pg_proc p
              WHERE p.xmin::text::bigint >= low AND hotrollback.ours_v1(p.xmin, top)
@@ -227,7 +233,8 @@ BEGIN
                              OR c.in_extension), false) -- whose own command follows
       INTO commands, ours
       FROM pg_event_trigger_ddl_commands() c;
-    IF ours OR to_regclass('hotrollback.ddl') IS NULL OR (TG_TAG LIKE 'DROP %' AND dropped = '[]') THEN
+    IF ours OR to_regclass('hotrollback.ddl') IS NULL
+       OR (TG_TAG LIKE 'DROP %' AND TG_TAG <> 'DROP OWNED' AND dropped = '[]') THEN
         RETURN;
     END IF;
     IF hotrollback.our_own_v1(stack, TG_TAG, commands) THEN
@@ -244,6 +251,7 @@ BEGIN
         SELECT * INTO written FROM hotrollback.written_v1();
         what.relations := what.relations || written.relations;
         what.objects := what.objects || written.objects;
+        what.others := what.others || hotrollback.unkept_v1(TG_TAG);
     END IF;
     WITH RECURSIVE tree(oid) AS (
         SELECT unnest(what.relations)

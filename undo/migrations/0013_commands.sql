@@ -44,6 +44,17 @@ BEGIN
     UNION ALL
     SELECT NULL, o ->> 3, NULL, NULL FROM jsonb_array_elements(others) o WHERE NOT (o ->> 2)::boolean
     UNION ALL
+    -- Of what stays in the bin.
+    SELECT NULL, coalesce(d ->> 3 || ' ' || (d ->> 4), format('default of %s', (d ->> 1)::oid::regclass)),
+           'binned', NULL
+      FROM jsonb_array_elements(dropped) d
+     WHERE CASE WHEN (d ->> 0)::oid = 'pg_class'::regclass AND (d ->> 2)::integer <> 0
+                THEN (d ->> 1)::oid IN (SELECT b.relid FROM hotrollback.bin b JOIN pg_class k ON k.oid = b.relid)
+                ELSE d ->> 3 IN ('index', 'table constraint', 'trigger', 'policy', 'rule')
+                     AND d ->> 4 ~ '(^| on )hotrollback_bin\.'
+                     AND NOT EXISTS (SELECT FROM jsonb_array_elements(dropped) t
+                                      WHERE t ->> 3 = 'table' AND t ->> 4 LIKE 'hotrollback\_bin.%') END
+    UNION ALL
     SELECT NULL, format('%s %s', d ->> 3, d ->> 4), NULL, NULL FROM jsonb_array_elements(dropped) d
      WHERE (d ->> 0)::oid NOT IN (
                'pg_class'::regclass, 'pg_trigger'::regclass, 'pg_rewrite'::regclass, 'pg_policy'::regclass,
@@ -54,6 +65,46 @@ BEGIN
        AND NOT (current_query() ~* '\mextension\M' AND EXISTS (
                SELECT FROM pg_extension e
                 WHERE hotrollback.ours_v1(e.xmin, pg_current_xact_id()::text::bigint)));
+END $$;
+
+-- What this transaction has changed the owner or the rights of, and no images are kept of: as record_ddl_v1
+CREATE FUNCTION hotrollback.unkept_v1(tag text) RETURNS jsonb
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+    AS $$
+DECLARE
+    top constant bigint := pg_current_xact_id()::text::bigint;
+    low constant bigint := top & 4294967295;
+    -- A parameter that nobody has a right on any more is in no catalog.
+    parameters constant oid[] := nullif(current_setting('hotrollback.parameters', true), '')::oid[];
+    class regclass;
+    found jsonb;
+    told jsonb := '[]';
+BEGIN
+    FOREACH class IN ARRAY ARRAY['pg_foreign_data_wrapper', 'pg_foreign_server', 'pg_language', 'pg_database',
+                                 'pg_tablespace', 'pg_parameter_acl', 'pg_default_acl']::regclass[]
+        || CASE WHEN tag = 'REASSIGN OWNED' THEN
+           ARRAY['pg_collation', 'pg_conversion', 'pg_operator', 'pg_opclass', 'pg_opfamily', 'pg_ts_config',
+                 'pg_ts_dict', 'pg_extension', 'pg_publication', 'pg_subscription', 'pg_event_trigger']::regclass[]
+           ELSE '{}' END
+    LOOP
+        CONTINUE WHEN NOT has_table_privilege(class, 'SELECT');
+        EXECUTE format($query$
+            SELECT jsonb_agg(jsonb_build_array(0, 0, false, i.type || coalesce(' ' || i.identity, '')))
+              FROM %2$s x CROSS JOIN LATERAL pg_identify_object(%1$L::regclass, x.oid, 0) i
+             WHERE x.xmin::text::bigint >= $1 AND hotrollback.ours_v1(x.xmin, $2)
+               AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                                WHERE d.classid = %1$L::regclass AND d.objid = x.oid AND d.deptype = 'e'
+                                  AND hotrollback.ours_v1(e.xmin, $2))
+               AND NOT EXISTS (SELECT FROM hotrollback.command c, json_array_elements(c.after -> 'components') e
+                                WHERE c.xid = $2 AND e -> 'id' ->> 0 = (%1$L::regclass::oid)::text
+                                  AND e -> 'id' ->> 1 = x.oid::text)$query$, class, class)
+            INTO found USING low, top;
+        told := told || coalesce(found, '[]');
+    END LOOP;
+    IF tag = 'DROP OWNED' AND EXISTS (SELECT unnest(parameters) EXCEPT SELECT p.oid FROM pg_parameter_acl p) THEN
+        told := told || '[[0, 0, false, "parameter ACL"]]';
+    END IF;
+    RETURN told;
 END $$;
 
 -- Keeps the images of what DDL has touched, and records those that it changed: as they were, and as they

@@ -25,8 +25,15 @@ DECLARE
 BEGIN
     PERFORM pg_catalog.set_config('hotrollback.lost', '', true);
     PERFORM pg_catalog.set_config('hotrollback.temporary', '', true);
+    PERFORM pg_catalog.set_config('hotrollback.parameters',
+                                  ARRAY(SELECT p.oid FROM pg_catalog.pg_parameter_acl p)::pg_catalog.text, true);
     BEGIN
         EXECUTE statement;
+        IF pg_catalog.to_regprocedure('hotrollback.run_ddl_v1(text)') IS NULL THEN
+            RETURN; -- it has dropped us
+        ELSIF statement OPERATOR(pg_catalog.~*) '^reassign\M' THEN
+            PERFORM hotrollback.on_reassigned_v1();
+        END IF;
         losing := pg_catalog.current_setting('hotrollback.lost', true);
         IF hotrollback.can_be_spared_v1(losing) THEN
             RAISE EXCEPTION USING ERRCODE = 'RB005', MESSAGE = losing;
@@ -51,6 +58,9 @@ BEGIN
         BEGIN
             IF hotrollback.spare_objects_v1(losing) THEN
                 RETURN;
+            ELSIF hotrollback.can_be_spared_v1(losing) AND hotrollback.spare_v1(losing) THEN
+                PERFORM hotrollback.quietly_v1(whole);
+                RETURN;
             END IF;
             losing := '';
         EXCEPTION WHEN OTHERS THEN -- why, is told with the gap that it leaves
@@ -74,6 +84,29 @@ BEGIN
     PERFORM pg_catalog.set_config('hotrollback.unspared', '', true);
 END $$;
 
+-- What an event trigger would do, of which no server tells any.
+CREATE FUNCTION hotrollback.on_reassigned_v1() RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog SET client_min_messages = error SET quote_all_identifiers = off
+    AS $$
+DECLARE
+    tag constant text := 'REASSIGN OWNED';
+    written record;
+    why text;
+BEGIN
+    SELECT * INTO written FROM hotrollback.written_v1();
+    PERFORM set_config('hotrollback.commands', (hotrollback.commands_v1() + 1)::text, true);
+    PERFORM hotrollback.fence_v1();
+    PERFORM hotrollback.bump_v1();
+    INSERT INTO hotrollback.ddl (tag) VALUES (tag);
+    PERFORM hotrollback.record_ddl_v1(tag, written.relations, written.objects, '[]', '{}', hotrollback.unkept_v1(tag));
+EXCEPTION WHEN SQLSTATE 'RB004' THEN
+    RAISE;
+WHEN OTHERS THEN
+    why := tag || ': ' || SQLERRM;
+    INSERT INTO hotrollback.gap (reason, statement) VALUES ('lost', why);
+END $$;
+
 -- Whether what an object may not be dropped for is all in the bin, where nobody knows of it: its server
 -- would have let it go. It goes to the bin, too, or what is there loses it.
 CREATE FUNCTION hotrollback.only_binned_v1(statement text, resting text) RETURNS boolean
@@ -92,15 +125,20 @@ CREATE FUNCTION hotrollback.watched_v1() RETURNS boolean
                       AND e.evtenabled <> 'D' AND e.evtevent <> 'login')
 $$;
 
+-- What takes types and routines along with the tables that are made of them.
+CREATE FUNCTION hotrollback.takes_all_v1(losing text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
+    AS $$ SELECT coalesce(nullif(losing, '')::jsonb ->> 'tag' IN ('DROP SCHEMA', 'DROP OWNED'), false) $$;
+
 -- Not where others look at DDL: what they see would not be what the client has sent. Nor where a table on
--- another server goes, too: that cannot be moved; nor what goes with its owner's, as it would again.
+-- another server goes, too: that cannot be moved.
 CREATE FUNCTION hotrollback.can_be_spared_v1(losing text) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog
     AS $$
-    SELECT coalesce((SELECT bool_or(l ->> 2 IN ('table', 'column', 'sequence'))
+    SELECT coalesce((SELECT bool_or(l ->> 2 IN ('table', 'column', 'sequence')
+                                    OR (l ->> 2 = 'binned' AND hotrollback.takes_all_v1(losing)))
                             AND NOT bool_or(l ->> 2 = 'foreign table')
                        FROM jsonb_array_elements(x.told -> 'lost') l), false)
-           AND x.told ->> 'tag' <> 'DROP OWNED'
            AND NOT hotrollback.watched_v1()
       FROM (SELECT nullif(losing, '')::jsonb) AS x(told)
 $$;
@@ -123,7 +161,7 @@ BEGIN
     END LOOP;
     PERFORM hotrollback.keep_sequence_v1((l ->> 0)::oid) FROM jsonb_array_elements(lost) l
       WHERE l ->> 2 = 'sequence' AND NOT hotrollback.belongs_v1((l ->> 0)::oid, tables);
-    IF tables = '{}' THEN
+    IF tables = '{}' AND NOT hotrollback.takes_all_v1(losing) THEN
         RETURN true;
     END IF;
     FOR each IN SELECT t ->> 0 AS type, t ->> 1 AS identity
@@ -131,17 +169,32 @@ BEGIN
     LOOP
         EXECUTE format('DROP %s IF EXISTS %s CASCADE', each.type, each.identity);
     END LOOP;
-    PERFORM hotrollback.drop_dependents_v1(tables, dropped);
+    PERFORM hotrollback.drop_dependents_v1(tables, dropped, hotrollback.takes_all_v1(losing));
     PERFORM hotrollback.bin_dropped_v1(tables, quote_ident(current_user)::regrole::oid);
+    IF hotrollback.takes_all_v1(losing) THEN
+        PERFORM hotrollback.drop_or_bin_v1(dropped);
+        -- What is left goes with what rests on it.
+        FOR each IN SELECT o.class, o.oid, o.word
+                      FROM jsonb_array_elements(dropped) d
+                      JOIN hotrollback.object o ON (o.class, o.oid) = ((d ->> 0)::oid, (d ->> 1)::oid)
+                     WHERE NOT o.within AND o.schema <> 'hotrollback_bin'
+        LOOP
+            IF EXISTS (SELECT FROM hotrollback.object o WHERE (o.class, o.oid) = (each.class, each.oid)) THEN
+                EXECUTE format('DROP %s CASCADE', hotrollback.granted_on_v1(each.word, each.oid));
+            END IF;
+        END LOOP;
+    END IF;
     RETURN losing::jsonb ->> 'tag' <> 'DROP TABLE';
 END $$;
 
--- What goes with the tables and is no part of them, as whoever drops them.
-CREATE FUNCTION hotrollback.drop_dependents_v1(tables oid[], dropped jsonb) RETURNS void
+-- What goes with the tables and is no part of them, as whoever drops them. `apart`: routines are seen to later.
+CREATE FUNCTION hotrollback.drop_dependents_v1(tables oid[], dropped jsonb, apart boolean) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 DECLARE
     each record;
+    staying constant oid[] := tables || ARRAY(
+        SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'hotrollback_bin');
 BEGIN
     FOR each IN
         SELECT CASE
@@ -156,17 +209,24 @@ BEGIN
                                      FROM jsonb_array_elements(dropped) d))
                AS o(class oid, oid oid, sub integer, type text, identity text)
           LEFT JOIN pg_constraint k ON o.class = 'pg_constraint'::regclass AND k.oid = o.oid
-                                   AND k.conrelid <> ALL (tables) AND k.conrelid <> 0 AND k.conparentid = 0
+                                   AND k.conrelid <> ALL (staying) AND k.conrelid <> 0 AND k.conparentid = 0
           LEFT JOIN pg_attribute a ON o.class = 'pg_class'::regclass AND o.sub > 0 AND a.attrelid = o.oid
-                                  AND a.attnum = o.sub AND a.attrelid <> ALL (tables)
+                                  AND a.attnum = o.sub AND a.attrelid <> ALL (staying)
           LEFT JOIN pg_trigger t ON o.class = 'pg_trigger'::regclass AND t.oid = o.oid AND NOT t.tgisinternal
           LEFT JOIN pg_rewrite w ON o.class = 'pg_rewrite'::regclass AND w.oid = o.oid
           LEFT JOIN pg_policy p ON o.class = 'pg_policy'::regclass AND p.oid = o.oid
          WHERE k.oid IS NOT NULL OR a.attnum IS NOT NULL
-            OR o.type IN ('view', 'materialized view', 'function', 'procedure', 'aggregate')
+            OR o.type IN ('view', 'materialized view', 'aggregate')
+            OR (o.type IN ('function', 'procedure') AND NOT apart)
+            -- It may be what a default counts with.
+            OR (o.type = 'sequence' AND NOT hotrollback.belongs_v1(o.oid, tables))
             OR (o.type IN ('trigger', 'rule', 'policy')
-                AND coalesce(t.tgrelid, w.ev_class, p.polrelid) <> ALL (tables) AND t.tgisinternal IS NOT TRUE
-                AND w.rulename IS DISTINCT FROM '_RETURN')
+                AND coalesce(t.tgrelid, w.ev_class, p.polrelid) <> ALL (staying) AND t.tgisinternal IS NOT TRUE
+                AND w.rulename IS DISTINCT FROM '_RETURN'
+                -- One that goes with its role is not whoever drops that one's to drop.
+                AND NOT (apart AND p.oid IS NOT NULL AND NOT EXISTS (
+                        SELECT FROM pg_depend d WHERE (d.classid, d.objid) = ('pg_policy'::regclass, p.oid)
+                           AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (tables))))
          ORDER BY k.oid IS NULL
     LOOP
         EXECUTE each.statement;

@@ -195,47 +195,69 @@ DECLARE
     told constant jsonb := nullif(losing, '')::jsonb;
     class_ constant oid := CASE WHEN told ->> 'tag' IN ('DROP TYPE', 'DROP DOMAIN') THEN 'pg_type'::regclass
                                 ELSE 'pg_proc'::regclass END;
-    left_ oid[]; -- of what the statement named, in this class
-    each record;
+    named jsonb; -- of what the statement drops, this class
     resting text;
-    moving boolean := false;
-    progress boolean;
 BEGIN
-    SELECT array_agg(o.oid) INTO left_
+    SELECT jsonb_agg(d) INTO named
       FROM jsonb_array_elements(told -> 'dropped') d
       JOIN hotrollback.object o ON (o.class, o.oid) = ((d ->> 0)::oid, (d ->> 1)::oid)
      WHERE o.class = class_ AND NOT o.within AND o.schema <> 'hotrollback_bin';
-    IF left_ IS NULL OR hotrollback.watched_v1()
+    IF named IS NULL OR hotrollback.watched_v1()
        OR told ->> 'tag' NOT IN ('DROP TYPE', 'DROP DOMAIN', 'DROP FUNCTION', 'DROP PROCEDURE', 'DROP ROUTINE')
-       OR EXISTS (SELECT FROM hotrollback.object o
-                   WHERE o.class = class_ AND o.oid = ANY (left_)
-                     AND NOT (o.movable AND NOT hotrollback.of_extension_v1(o.class, o.oid)))
+       OR EXISTS (SELECT FROM jsonb_array_elements(named) d
+                    JOIN hotrollback.object o ON (o.class, o.oid) = ((d ->> 0)::oid, (d ->> 1)::oid)
+                   WHERE NOT (o.movable AND NOT hotrollback.of_extension_v1(o.class, o.oid)))
     THEN
         RETURN false;
     END IF;
+    resting := hotrollback.drop_or_bin_v1(named);
+    IF resting <> '' THEN
+        RAISE EXCEPTION USING ERRCODE = '2BP01', MESSAGE = resting;
+    END IF;
+    RETURN true;
+END $$;
+
+-- Drops types and routines, and moves to the bin those that only what is there needs. What rests on one that
+-- is left; nothing if none is.
+CREATE FUNCTION hotrollback.drop_or_bin_v1(dropped jsonb) RETURNS text
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog SET client_min_messages = error
+    AS $$
+DECLARE
+    each record;
+    resting text;
+    left_ text;
+    moving boolean := false;
+    progress boolean;
+BEGIN
     -- First what nobody needs, so that nothing is moved for the sake of that.
-    WHILE left_ <> '{}' LOOP
+    LOOP
         progress := false;
-        FOR each IN SELECT o.* FROM hotrollback.object o
-                     WHERE o.class = class_ AND o.oid = ANY (left_) LOOP
+        left_ := '';
+        FOR each IN SELECT o.*
+                      FROM jsonb_array_elements(dropped) d
+                      JOIN hotrollback.object o ON (o.class, o.oid) = ((d ->> 0)::oid, (d ->> 1)::oid)
+                     WHERE NOT o.within AND o.schema <> 'hotrollback_bin'
+        LOOP
             BEGIN
                 EXECUTE format('DROP %s', hotrollback.granted_on_v1(each.word, each.oid));
                 progress := true;
             EXCEPTION WHEN dependent_objects_still_exist THEN
                 GET STACKED DIAGNOSTICS resting = PG_EXCEPTION_DETAIL;
-                CONTINUE WHEN NOT moving OR NOT hotrollback.only_binned_v1('', resting);
-                PERFORM hotrollback.bin_dropped_object_v1(
-                    each.classid, each.objid, quote_ident(current_user)::regrole::oid);
-                progress := true;
+                IF moving AND each.movable AND NOT hotrollback.of_extension_v1(each.class, each.oid)
+                   AND hotrollback.only_binned_v1('', resting)
+                THEN
+                    PERFORM hotrollback.bin_dropped_object_v1(
+                        each.classid, each.objid, quote_ident(current_user)::regrole::oid);
+                    progress := true;
+                ELSE
+                    left_ := coalesce(nullif(resting, ''), '?');
+                END IF;
             END;
-            left_ := array_remove(left_, each.oid);
         END LOOP;
-        IF NOT progress AND moving THEN
-            RAISE EXCEPTION USING ERRCODE = '2BP01', MESSAGE = resting;
-        END IF;
+        EXIT WHEN left_ = '' OR (moving AND NOT progress);
         moving := NOT progress;
     END LOOP;
-    RETURN true;
+    RETURN left_;
 END $$;
 
 -- Only for whoever might have dropped it, and is told of as who did.

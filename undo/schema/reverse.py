@@ -66,14 +66,17 @@ async def reverse(db: Database, command: Command, first: There) -> tuple[str, ..
     for parts in (False, True):
         await _run(db, renames(deltas, await work.there(), parts=parts), done)
     await _run(db, drops_of_others(deltas), done)
-    await _until_done(work, drops)
+    await _until_done(work, drops, must=False)  # a default may need it still
     await _bin(db, deltas, await work.there(), done)
     await keep.retype(db, deltas, await work.there(), done)
-    await _run(db, alters(deltas, await work.there()), done)
+    # A default may need what is not there yet.
+    for statements in alters(deltas, await work.there()):
+        await _attempt(db, statements, done)
     await _until_done(work, drops)
     await _until_done(work, before_columns, must=False)
     await _columns_first(work)
     await _until_done(work, creates)
+    await _run(db, alters(deltas, await work.there()), done)
     await _run(db, alters(deltas, await work.there(), last=True), done)
     for instead, again in anew(deltas, await work.there()):
         if not instead or await _attempt(db, instead, done) is not None:
