@@ -151,13 +151,18 @@ async def test_an_index_of_others_on_a_new_column_does_not_go_unsaid(ground: Gro
     assert await content(ground) == before
 
 
-async def test_a_name_that_others_took(ground: Ground) -> None:
+@pytest.mark.parametrize(("made", "said"), [
+    ("INDEX by_last ON free (v)", "index"), ("SEQUENCE by_last", "sequence"), ("TABLE by_last (a int)", "table"),
+    ("VIEW by_last AS SELECT 1", "view"), ("MATERIALIZED VIEW by_last AS SELECT 1", "materialized view"),
+    ("TYPE by_last AS (a int)", "composite type"),
+])  # fmt: skip
+async def test_a_name_that_others_took(ground: Ground, made: str, said: str) -> None:
     await ground.given(PEOPLE)
     await ground.write("DROP INDEX by_last")
-    await ground.write("CREATE INDEX by_last ON free (v)", tag="theirs")
+    await ground.write(f"CREATE {made}", tag="theirs")
     report = await ground.undo()
     assert report.outcome is Outcome.CONFLICTS
-    assert "there is another" in report.conflicts[0].detail
+    assert report.conflicts[0].detail == f"there is another {said} public.by_last by now"
 
 
 DROPPED = "CALL hotrollback.run_ddl_v1('ALTER TABLE person DROP COLUMN last')"
@@ -242,7 +247,7 @@ async def test_all_conflicts_are_said_at_once(ground: Ground) -> None:
     assert report.outcome is Outcome.CONFLICTS
     assert [(c.tag, c.detail) for c in report.conflicts] == [
         ("one", "column public.free.w was given values since, in 1 row"),
-        (None, "there is another table public.by_last by now"),
+        (None, "there is another index public.by_last by now"),
         ("three", "column public.person.name was given values since, in 3 rows"),
     ]
     assert report.message.startswith("3 conflicts. Nothing was changed. What the selection did")

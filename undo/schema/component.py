@@ -41,7 +41,7 @@ class Component:
             return f"{image['type']} {image['identity']}"
         name = str(image["name"])
         if "schema" in image:
-            return f"{self.kind} {image['schema']}.{name}"
+            return f"{image.get('said', self.kind)} {image['schema']}.{name}"
         return f"{self.kind} {self.on}.{name}" if self.relid else f"{self.kind} {name}"
 
     @property

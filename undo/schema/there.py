@@ -99,10 +99,16 @@ SELECT classid::pg_catalog.int8, objid::pg_catalog.int8, objsubid, relid::pg_cat
           AND (o.oid = ANY ($2::pg_catalog.oid[])
                OR o.name = ANY ($3::pg_catalog.text[]::pg_catalog.name[]))))
 """
+# By name alone: whatever it is, it counts as one that is not the command's.
 _TAKEN: Final = """
 SELECT 1259::pg_catalog.int8, c.oid::pg_catalog.int8, 0, 0::pg_catalog.int8,
-       pg_catalog.json_build_object('kind', 'table', 'schema', n.nspname,
-                                    'name', c.relname)::pg_catalog.text
+       pg_catalog.json_build_object(
+           'kind', 'table', 'schema', n.nspname, 'name', c.relname,
+           'said', CASE c.relkind
+                   WHEN 'i' THEN 'index' WHEN 'I' THEN 'index' WHEN 'S' THEN 'sequence'
+                   WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
+                   WHEN 'f' THEN 'foreign table' WHEN 'c' THEN 'composite type'
+                   ELSE 'table' END)::pg_catalog.text
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
                   pg_catalog.unnest($2::pg_catalog.text[])) AS w(schema, name)
