@@ -154,6 +154,12 @@ class BinHolds(NotPossible):
     hotrollback_bin CASCADE. Nothing was changed"""
 
 
+class BinNeeded(NotPossible):
+    """what is in use is in schema hotrollback_bin, since something else had its name when the table
+    that needs it came back: {}. Give it another name (ALTER .. RENAME TO) and a schema of yours
+    (ALTER .. SET SCHEMA). No table was changed"""
+
+
 class StillNeeded(NotPossible):
     """{} cannot go: {} needs it, and is not in the bin"""
 

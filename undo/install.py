@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from undo import doctor, retention
 from undo.database import Database, sqlstate
-from undo.errors import BinHolds, NotPossible
+from undo.errors import BinHolds, BinNeeded, NotPossible
 from undo.log import BIN, EVENT_TRIGGERS, LOCK_INSTALL, LOCK_SERVING, SCHEMA
 from undo.migrations import current, migrations
 from undo.origin import check_origin, system_identifier
@@ -269,15 +269,29 @@ async def _bin_holds(db: Database) -> str:
     return " and ".join(said)
 
 
+_STILL_BINNED: Final = """
+SELECT pg_catalog.format('%s hotrollback_bin.%I', pg_catalog.lower(p.word),
+                         (p.oid::pg_catalog.text || '_' || p.name)::pg_catalog.name)
+  FROM hotrollback.binned b
+ CROSS JOIN LATERAL pg_catalog.jsonb_to_record(b.parts -> 0)
+                    AS p(word pg_catalog.text, oid pg_catalog.oid, name pg_catalog.text)
+ ORDER BY b.at
+"""
+
+
 async def _drop_binned(db: Database) -> None:
-    """Types and routines that are left in the bin without a table."""
-    if await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.binned') IS NOT NULL"):
-        await db.execute("SELECT hotrollback.drop_unneeded_v1()")
+    """Types and routines that are left in the bin without a table. Raises BinNeeded."""
+    if await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.binned') IS NULL"):
+        return
+    await db.execute("SELECT hotrollback.drop_unneeded_v1()")
+    left = [row[0] for row in await db.fetch(_STILL_BINNED)]
+    if left:
+        raise BinNeeded(", ".join(left[:_TOLD]))
 
 
 async def uninstall(db: Database, *, lock_timeout_ms: int = 2000) -> tuple[str, ...]:
     """Take everything out of the database again. Raises StillServed while a proxy serves it, and
-    BinHolds while there is something in the bin."""
+    BinHolds or BinNeeded while there is something in the bin."""
     if not await db.fetchval("SELECT pg_catalog.to_regnamespace('hotrollback') IS NOT NULL"):
         return ("there is no undo log in this database",)
     async with _alone(db):
@@ -288,6 +302,7 @@ async def uninstall(db: Database, *, lock_timeout_ms: int = 2000) -> tuple[str, 
         held = await _bin_holds(db)
         if held:
             raise BinHolds(held)
+        await _drop_binned(db)
         lines = []
         for name, _, _ in _FOLLOWERS:
             if await _drop_follower(db, name):
@@ -298,7 +313,6 @@ async def uninstall(db: Database, *, lock_timeout_ms: int = 2000) -> tuple[str, 
             lines += [f"NOT dropped from {it.relation}: {it.why}" for it in left]
             lines.append(f"schema {SCHEMA} stays until they are: run uninstall again")
             return tuple(lines)
-        await _drop_binned(db)
         await db.execute(f"DROP SCHEMA IF EXISTS {BIN}")
         drop = f"DROP SCHEMA {SCHEMA} CASCADE"
         _, why = await locked(db, drop, lock_timeout_ms=lock_timeout_ms)

@@ -50,6 +50,8 @@ async def expire(
     await db.execute(_FORGET)
     found = await entries(db)
     if not found:
+        if await db.fetchval("SELECT EXISTS (SELECT FROM hotrollback.binned)"):
+            await drop_unneeded(db)
         return ()
     now = await db.fetchval("SELECT pg_catalog.clock_timestamp()")
     unreachable = frozenset(row["id"] for row in await db.fetch(_UNREACHABLE))
