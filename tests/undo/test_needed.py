@@ -1,5 +1,6 @@
 """What only tables in the bin still need can be dropped: nobody else knows that they are there."""
 
+import psycopg
 import pytest
 from fix_session import inside
 from fix_undo import Ground
@@ -49,3 +50,16 @@ async def test_it_is_dropped_and_said(ground: Ground, name: str) -> None:
                 assert client.execute(statement).statusmessage == tag_of(statement)
         assert {reason for reason, _ in proxy.gaps()} == {"lost"}
     assert await ground.rows(BINNED) == [(left,)]
+
+
+async def test_a_client_that_reads_strings_another_way_is_told_nothing(ground: Ground) -> None:
+    await ground.given("CREATE TABLE t (a int); CREATE VIEW v AS SELECT a FROM t")
+    with inside(ground.database) as proxy, proxy.connect("postgres") as client:
+        said: list[str | None] = []
+        client.add_notice_handler(lambda notice: said.append(notice.message_primary))
+        client.execute("SET standard_conforming_strings = off")
+        with pytest.raises(psycopg.errors.DependentObjectsStillExist):
+            client.execute("DROP TABLE t")
+        client.execute("DROP VIEW v")
+        client.execute("DROP TABLE t")
+        assert said == []

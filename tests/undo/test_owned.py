@@ -50,13 +50,15 @@ def through(ground: Ground, roles: list[str]) -> Iterator[Inside]:
         yield proxy
 
 
-async def send(proxy: Inside, statements: str, user: str = "postgres") -> None:
-    def sent() -> None:
-        with proxy.connect(user, BAD) as client:
-            for part in statements.split("; "):
-                client.execute(part.encode())
+async def send(proxy: Inside, statements: str, user: str = "postgres") -> list[str]:
+    """One by one; what each is said to have done."""
 
-    await asyncio.to_thread(sent)
+    def sent() -> list[str]:
+        with proxy.connect(user, BAD) as client:
+            given = statements.split("; ")
+            return [client.execute(part.encode()).statusmessage or "" for part in given]
+
+    return await asyncio.to_thread(sent)
 
 
 async def back_and_again(ground: Ground, before: list[str]) -> None:
@@ -94,6 +96,18 @@ async def test_by_itself(ground: Ground, through: Inside, roles: list[str], text
     before = await ground.content()
     await send(through, text.format(owner=roles[0]), user=roles[0].strip('"').replace(" ", "%20"))
     assert await ground.rows("SELECT reason, statement FROM hotrollback.gap") == []
+    await back_and_again(ground, before)
+
+
+async def test_given_away_by_itself(ground: Ground, through: Inside, roles: list[str]) -> None:
+    owner, guest = roles
+    await ground.db.execute(f"GRANT {guest} TO {owner}; GRANT CREATE ON SCHEMA own, public TO {guest};"
+                            f"GRANT CREATE ON DATABASE {ground.database.name} TO {guest}")  # fmt: skip
+    before = await ground.content()
+    text = f"SET standard_conforming_strings = off; reassign owned by {owner} to {guest}"
+    told = await send(through, text, user=owner.strip('"').replace(" ", "%20"))
+    assert told == ["SET", "REASSIGN OWNED"]
+    assert through.gaps() == []
     await back_and_again(ground, before)
 
 

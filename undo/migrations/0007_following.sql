@@ -207,7 +207,7 @@ END $$;
 CREATE FUNCTION hotrollback.on_ddl_v1() RETURNS event_trigger
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog SET lock_timeout = '100ms' SET client_min_messages = error
-    SET quote_all_identifiers = off
+    SET quote_all_identifiers = off SET standard_conforming_strings = on
     AS $$
 DECLARE
     commands jsonb;

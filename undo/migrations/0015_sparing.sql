@@ -31,7 +31,7 @@ BEGIN
         EXECUTE statement;
         IF pg_catalog.to_regprocedure('hotrollback.run_ddl_v1(text)') IS NULL THEN
             RETURN; -- it has dropped us
-        ELSIF statement OPERATOR(pg_catalog.~*) '^reassign\M' THEN
+        ELSIF statement OPERATOR(pg_catalog.~*) '^reassign[^a-z]' THEN
             PERFORM hotrollback.on_reassigned_v1();
         END IF;
         losing := pg_catalog.current_setting('hotrollback.lost', true);
@@ -112,8 +112,8 @@ END $$;
 CREATE FUNCTION hotrollback.only_binned_v1(statement text, resting text) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog
     AS $$
-    SELECT statement !~* '\m(cascade|restrict)\s*$' AND bool_and(line LIKE '% hotrollback\_bin.%')
-      FROM regexp_split_to_table(resting, '\n') AS line
+    SELECT statement !~* E'\\m(cascade|restrict)\\s*$' AND bool_and(line LIKE E'% hotrollback\\_bin.%')
+      FROM regexp_split_to_table(resting, E'\n') AS line
 $$;
 
 -- Whether others look at DDL.
