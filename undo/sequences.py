@@ -15,28 +15,31 @@ from undo.report import Report
 
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 
+# Which columns take values from which sequence, or own it.
+USES: Final = """
+SELECT d.objid AS sequence, d.refobjid AS relid, d.refobjsubid::pg_catalog.int2 AS attnum
+  FROM pg_catalog.pg_depend d
+ WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+   AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+   AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+UNION
+SELECT d.refobjid, f.adrelid, f.adnum
+  FROM pg_catalog.pg_attrdef f
+  JOIN pg_catalog.pg_depend d ON d.objid = f.oid
+   AND d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+   AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+"""
+
 # Of the tables whose rows came or went, partitions with what they are of: their sequences, and for
 # each every column of any table that takes values from it or owns it.
-_SEQUENCES: Final = """
+_SEQUENCES: Final = f"""
 WITH RECURSIVE up(relid) AS (
     SELECT DISTINCT c.relid
       FROM hotrollback.undo u JOIN hotrollback.change c ON c.xid = u.xid
      WHERE (u.id = $1 OR u.batch_of = $1) AND c.op IN ('I', 'D')
     UNION
     SELECT i.inhparent FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.relid
-), uses(sequence, relid, attnum) AS (
-    SELECT d.objid, d.refobjid, d.refobjsubid::pg_catalog.int2
-      FROM pg_catalog.pg_depend d
-     WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-       AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
-    UNION
-    SELECT d.refobjid, f.adrelid, f.adnum
-      FROM pg_catalog.pg_attrdef f
-      JOIN pg_catalog.pg_depend d ON d.objid = f.oid
-       AND d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
-       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-)
+), uses AS ({USES})
 SELECT pg_catalog.format('%I.%I', sn.nspname, c.relname) AS name,
        s.seqincrement AS increment, s.seqstart AS start, s.seqmin AS least, s.seqmax AS most,
        pg_catalog.bool_and(a.atttypid = ANY (ARRAY[20, 21, 23]::pg_catalog.oid[])) AS integers,

@@ -10,30 +10,19 @@ from typing import Any, Final
 from undo.database import Database
 from undo.log import INSERT
 from undo.model import Untouched
+from undo.sequences import USES
 from undo.stages.settle import Settled
 
-_SEQUENCES: Final = """
+_SEQUENCES: Final = f"""
 SELECT pg_catalog.format('%I.%I', n.nspname, s.relname) AS name,
        pg_catalog.min(pg_catalog.format('%I.%I.%I', tn.nspname, t.relname, a.attname)) AS column
-  FROM (
-    SELECT d.objid AS sequence, d.refobjid AS relid, d.refobjsubid AS attnum
-      FROM pg_catalog.pg_depend d
-     WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-       AND d.refobjid = ANY ($1::pg_catalog.oid[]) AND d.refobjsubid > 0
-       AND d.deptype IN ('a', 'i')
-    UNION
-    SELECT d.refobjid, f.adrelid, f.adnum
-      FROM pg_catalog.pg_attrdef f
-      JOIN pg_catalog.pg_depend d ON d.objid = f.oid
-       AND d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
-       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-     WHERE f.adrelid = ANY ($1::pg_catalog.oid[])) u
+  FROM ({USES}) u
   JOIN pg_catalog.pg_class s ON s.oid = u.sequence AND s.relkind = 'S'
   JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
   JOIN pg_catalog.pg_class t ON t.oid = u.relid
   JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
   JOIN pg_catalog.pg_attribute a ON a.attrelid = u.relid AND a.attnum = u.attnum
+ WHERE u.relid = ANY ($1::pg_catalog.oid[])
  GROUP BY s.oid, n.nspname, s.relname
  ORDER BY 1
 """
