@@ -54,6 +54,7 @@ async def restore(
             done.missing += [(f"what role {role} had there", _NO_ROLE) for role in gone]
         for relid in below.values():
             await _keys(db, relid, done)
+            await db.execute("SELECT hotrollback.publish_v1($1)", relid)
             done.tables.append(await db.fetchval(_GONE, relid))
         await _inbound(db, entry, done)
         await _record(db, entry, below, done, by, reason)

@@ -197,7 +197,7 @@ BEGIN
     ELSE
         stack ~ ('^[^\n]*\nSQL statement "(ALTER|GRANT|REVOKE|DROP POLICY) [^\n]*"\n'
                  'PL/pgSQL function hotrollback\.(rename_binned_v1|move_statistics_v1|take_rights_v1'
-                 '|give_rights_v1|revoke_v1|grant_v1|bin_v1|unbin_v1)\(')
+                 '|give_rights_v1|revoke_v1|grant_v1|bin_v1|unbin_v1|unpublish_v1|publish_v1)\(')
         AND stack NOT LIKE '%hotrollback.bin\_object\_v1(%' AND stack NOT LIKE '%hotrollback.unbin\_object\_v1(%'
     END;
 END $$;

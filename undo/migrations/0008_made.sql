@@ -74,6 +74,7 @@ BEGIN
                                       'target', k.confrelid::bigint,
                                       'refers', k.confrelid::regclass)), '[]')
                FROM pg_constraint k WHERE k.conrelid = relation AND k.contype = 'f' AND k.conparentid = 0));
+    PERFORM hotrollback.unpublish_v1(relation);
     FOR each IN SELECT p.parent FROM json_array_elements_text(was.parents) AS p(parent) LOOP
         EXECUTE CASE WHEN was.bound IS NULL
                 THEN format('ALTER TABLE %I.%I NO INHERIT %s', was.nspname, was.relname, each.parent)
@@ -389,5 +390,6 @@ BEGIN
         EXECUTE format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s',
                        each.schema, each.owner, each.name, each.definition);
     END LOOP;
+    PERFORM hotrollback.publish_v1(relation);
     DELETE FROM hotrollback.bin WHERE relid = relation;
 END $$;

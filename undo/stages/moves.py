@@ -74,6 +74,8 @@ SELECT c.oid::pg_catalog.int8 AS relid, pg_catalog.format('%I.%I', n.nspname, c.
          LEFT JOIN pg_catalog.pg_attrdef f -- of a generated column
            ON p.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND f.oid = p.objid
         WHERE p.deptype = 'n' AND p.refobjid IN (c.oid, c.reltype)
+          -- What a publication names is noted when it goes (unpublish_v1).
+          AND p.classid <> 'pg_catalog.pg_publication_rel'::pg_catalog.regclass
           AND p.refclassid = CASE WHEN p.refobjid = c.oid
                                   THEN 'pg_catalog.pg_class'::pg_catalog.regclass
                                   ELSE 'pg_catalog.pg_type'::pg_catalog.regclass END
