@@ -2,7 +2,7 @@
 byte. `regress` speaks SQL with psql, in verbose errors and command tags; `isolation` holds several
 sessions that wait for each other.
 
-    python tests/compat/postgres.py regress|isolation [--only NAME ...] [--all-tables]
+    python tests/compat/postgres.py regress|isolation [--only NAME ...] [--no-all-tables]
                                     [--source DIR] [--keep DIR]
 
 The source of exactly the server's version is fetched from Debian's archive by the machine's package
@@ -195,13 +195,13 @@ def main() -> int:
     parser.add_argument("suite", choices=sorted(SUITES))
     parser.add_argument("--source", type=Path, help="src/test of the server's version")
     parser.add_argument("--only", nargs="+", default=[], help="these tests")
-    parser.add_argument("--all-tables", action="store_true", help="capture triggers everywhere")
+    parser.add_argument("--no-all-tables", action="store_true", help="few capture triggers")
     parser.add_argument("--keep", type=Path, help="where to keep the outputs")
     told = parser.parse_args()
     suite = SUITES[told.suite]
     folder = Path(tempfile.gettempdir()) / "hotrollback-postgres"
     given = Given(*prepare(told.source, folder), told.only)
-    options = ("--all-tables",) if told.all_tables else ()
+    options = ("--no-all-tables",) if told.no_all_tables else ()
     kept = nullcontext(told.keep) if told.keep else tempfile.TemporaryDirectory()
     with kept as folder:
         results = Path(folder)

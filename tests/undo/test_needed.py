@@ -7,7 +7,7 @@ from fix_undo import Ground
 
 CLASS = """CREATE OPERATOR CLASS mine FOR TYPE int4 USING btree AS
 OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 btint4cmp(int4, int4);"""
-# What is made, what is left of the table in the bin, and how it is dropped.
+# What is made, how many tables are in the bin then (one may hold values), and how it is dropped or changed.
 CASES = {
     "operator class of a partition key": (
         CLASS + "CREATE TABLE t (a int) PARTITION BY RANGE (a mine)", 0, "DROP OPERATOR CLASS mine USING btree"),
@@ -27,6 +27,10 @@ CASES = {
     "server": (
         "CREATE FOREIGN DATA WRAPPER mine; CREATE SERVER there FOREIGN DATA WRAPPER mine; CREATE TABLE t (a int)", 1,
         "DROP SERVER there; DROP FOREIGN DATA WRAPPER mine"),
+    "row type": (
+        "CREATE TABLE had (x int, y text); CREATE TABLE t (a had, b had)", 2, "ALTER TABLE had ALTER y TYPE varchar"),
+    "composite type": (
+        "CREATE TYPE pair AS (x int, y int); CREATE TABLE t (a int, b pair)", 1, "ALTER TYPE pair ALTER ATTRIBUTE x TYPE text"),
 }  # fmt: skip
 BINNED = """SELECT count(*)::int FROM pg_class
 WHERE relkind IN ('r', 'p') AND relnamespace = to_regnamespace('hotrollback_bin')"""
@@ -50,6 +54,32 @@ async def test_it_is_dropped_and_said(ground: Ground, name: str) -> None:
                 assert client.execute(statement).statusmessage == tag_of(statement)
         assert {reason for reason, _ in proxy.gaps()} == {"lost"}
     assert await ground.rows(BINNED) == [(left,)]
+
+
+@pytest.mark.parametrize("user", ["app", "postgres"])
+async def test_what_others_need_is_not_let_go(ground: Ground, user: str) -> None:
+    """Nor by whoever may only call our function, with a message of his own."""
+    await ground.given(
+        "CREATE TYPE pair AS (x int); CREATE TABLE t (a pair); CREATE TABLE there (a pair);"
+        "GRANT ALL ON SCHEMA public TO app"
+    )
+    with inside(ground.database) as proxy:
+        proxy.psql("DROP TABLE t", "postgres")
+        with proxy.connect(user) as client:
+            for _ in range(2):
+                with pytest.raises(psycopg.DatabaseError) as told:
+                    client.execute("ALTER TYPE pair ALTER ATTRIBUTE x TYPE text")
+                message = str(told.value.diag.message_primary)
+                assert message in {
+                    'cannot alter type "pair" because column "there.a" uses it',
+                    "must be owner of table pair",  # as it is called here
+                }
+    ((name,),) = await ground.rows(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'hotrollback_bin'::regnamespace AND relkind = 'r'"
+    )
+    await ground.db.execute("SET SESSION AUTHORIZATION app")
+    (gone,) = await ground.rows(f"SELECT hotrollback.let_go_v1('column \"{name}.a\" uses it')")
+    assert gone == (False,)
 
 
 async def test_a_client_that_reads_strings_another_way_is_told_nothing(ground: Ground) -> None:

@@ -27,26 +27,34 @@ BEGIN
     PERFORM pg_catalog.set_config('hotrollback.temporary', '', true);
     PERFORM pg_catalog.set_config('hotrollback.parameters',
                                   ARRAY(SELECT p.oid FROM pg_catalog.pg_parameter_acl p)::pg_catalog.text, true);
-    BEGIN
-        EXECUTE statement;
-        IF pg_catalog.to_regprocedure('hotrollback.run_ddl_v1(text)') IS NULL THEN
-            RETURN; -- it has dropped us
-        ELSIF statement OPERATOR(pg_catalog.~*) '^reassign[^a-z]' THEN
-            PERFORM hotrollback.on_reassigned_v1();
-        END IF;
-        losing := pg_catalog.current_setting('hotrollback.lost', true);
-        IF hotrollback.can_be_spared_v1(losing) THEN
-            RAISE EXCEPTION USING ERRCODE = 'RB005', MESSAGE = losing;
-        END IF;
-        RETURN;
-    EXCEPTION WHEN SQLSTATE 'RB005' THEN
-        losing := SQLERRM;
-    WHEN dependent_objects_still_exist THEN
-        GET STACKED DIAGNOSTICS resting = PG_EXCEPTION_DETAIL;
-        IF NOT hotrollback.only_binned_v1(statement, resting) THEN
-            RAISE;
-        END IF;
-    END;
+    LOOP
+        BEGIN
+            EXECUTE statement;
+            IF pg_catalog.to_regprocedure('hotrollback.run_ddl_v1(text)') IS NULL THEN
+                RETURN; -- it has dropped us
+            ELSIF statement OPERATOR(pg_catalog.~*) '^reassign[^a-z]' THEN
+                PERFORM hotrollback.on_reassigned_v1();
+            END IF;
+            losing := pg_catalog.current_setting('hotrollback.lost', true);
+            IF hotrollback.can_be_spared_v1(losing) THEN
+                RAISE EXCEPTION USING ERRCODE = 'RB005', MESSAGE = losing;
+            END IF;
+            RETURN;
+        EXCEPTION WHEN SQLSTATE 'RB005' THEN
+            losing := SQLERRM;
+            EXIT;
+        WHEN dependent_objects_still_exist THEN
+            GET STACKED DIAGNOSTICS resting = PG_EXCEPTION_DETAIL;
+            IF NOT hotrollback.only_binned_v1(statement, resting) THEN
+                RAISE;
+            END IF;
+            EXIT;
+        WHEN feature_not_supported THEN -- a row type, or a composite one, of which rows are stored
+            IF NOT hotrollback.let_go_v1(SQLERRM) THEN
+                RAISE;
+            END IF;
+        END;
+    END LOOP;
     IF losing IS NULL THEN
         BEGIN
             PERFORM hotrollback.quietly_v1(whole);

@@ -278,3 +278,25 @@ BEGIN
     UPDATE hotrollback.command c SET role = writer
      WHERE c.xid = pg_current_xact_id()::text::bigint AND c.lsn >= since;
 END $$;
+
+-- A table in the bin must not hold up a change of the type that a column of it has: the column goes, which is
+-- a gap. Only for whoever might drop the type with all that needs it. The server's message names it.
+CREATE FUNCTION hotrollback.let_go_v1(message text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog SET client_min_messages = error
+    AS $$
+DECLARE
+    each record;
+BEGIN
+    SELECT c.relname, a.attname INTO each
+      FROM pg_class c
+      JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'hotrollback_bin'
+      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+      JOIN pg_type t ON t.oid = a.atttypid
+     WHERE strpos(message, format('%s.%s', c.relname, a.attname)) > 0
+       AND pg_has_role(session_user, t.typowner, 'USAGE')
+     LIMIT 1;
+    IF FOUND THEN
+        EXECUTE format('ALTER TABLE hotrollback_bin.%I DROP COLUMN %I CASCADE', each.relname, each.attname);
+    END IF;
+    RETURN FOUND;
+END $$;
