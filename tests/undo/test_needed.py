@@ -3,7 +3,9 @@
 import psycopg
 import pytest
 from fix_session import inside
-from fix_undo import Ground
+from fix_undo import BAD, Ground
+
+from undo.model import Outcome
 
 CLASS = """CREATE OPERATOR CLASS mine FOR TYPE int4 USING btree AS
 OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 btint4cmp(int4, int4);"""
@@ -54,6 +56,22 @@ async def test_it_is_dropped_and_said(ground: Ground, name: str) -> None:
                 assert client.execute(statement).statusmessage == tag_of(statement)
         assert {reason for reason, _ in proxy.gaps()} == {"lost"}
     assert await ground.rows(BINNED) == [(left,)]
+
+
+@pytest.mark.parametrize("word", ["", " RESTRICT", "\n restrict "])
+async def test_it_comes_back_with_what_needs_it(ground: Ground, word: str) -> None:
+    await ground.given(
+        "CREATE DOMAIN d AS int; CREATE TYPE mood AS ENUM ('a'); CREATE TABLE t (a d, b mood)"
+    )
+    before = await ground.content()
+    with inside(ground.database) as proxy, proxy.connect("postgres", BAD) as client:
+        client.execute("DROP TABLE t")
+        for drop in (f"DROP DOMAIN d{word}", f"DROP TYPE mood{word}"):
+            client.execute(drop.encode())
+        assert proxy.gaps() == []
+    report = await ground.undo()
+    assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
+    assert await ground.content() == before
 
 
 @pytest.mark.parametrize("user", ["app", "postgres"])

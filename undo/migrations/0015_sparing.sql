@@ -19,7 +19,7 @@ CREATE PROCEDURE hotrollback.run_ddl_v1(statement text)
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    whole constant text := statement OPERATOR(pg_catalog.||) ' CASCADE';
+    whole constant text := hotrollback.cascaded_v1(statement);
     losing text;
     resting text;
 BEGIN
@@ -115,12 +115,22 @@ WHEN OTHERS THEN
     INSERT INTO hotrollback.gap (reason, statement) VALUES ('lost', why);
 END $$;
 
+-- The same with all that needs it; null where that cannot be told: a last word may be a name.
+CREATE FUNCTION hotrollback.cascaded_v1(statement text) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
+    AS $$
+    SELECT CASE WHEN s.bare !~* E'(\\m(cascade|restrict|type|domain|function|procedure|routine|aggregate|collation'
+                                '|class|family|operator|exists)|[,.])\\s*$'
+                THEN s.bare || ' CASCADE' END
+      FROM regexp_replace(statement, E'\\s+restrict\\s*$', '', 'i') AS s(bare)
+$$;
+
 -- Whether what an object may not be dropped for is all in the bin, where nobody knows of it: its server
 -- would have let it go. It goes to the bin, too, or what is there loses it.
 CREATE FUNCTION hotrollback.only_binned_v1(statement text, resting text) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog
     AS $$
-    SELECT statement !~* E'\\m(cascade|restrict)\\s*$' AND bool_and(line LIKE E'% hotrollback\\_bin.%')
+    SELECT hotrollback.cascaded_v1(statement) IS NOT NULL AND bool_and(line LIKE E'% hotrollback\\_bin.%')
       FROM regexp_split_to_table(resting, E'\n') AS line
 $$;
 
