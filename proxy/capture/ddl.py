@@ -26,7 +26,7 @@ _DESTROYS: Final[dict[tuple[Kind, bytes], frozenset[str]]] = {
     (Kind.ALTER, b"table"): frozenset(("drop", "type")),
     (Kind.ALTER, b"foreign"): frozenset(("drop", "type")),
     (Kind.ALTER, b"type"): frozenset(("drop", "attribute")),
-    (Kind.ALTER, b"domain"): frozenset(("drop",)),
+    (Kind.ALTER, b"domain"): frozenset(("drop", "add", "validate", "set")),
 }  # fmt: skip
 # The tables themselves are made, and nothing is asked about others.
 _MAKERS: Final = frozenset(

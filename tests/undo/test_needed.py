@@ -31,6 +31,9 @@ CASES = {
         "DROP SERVER there; DROP FOREIGN DATA WRAPPER mine"),
     "row type": (
         "CREATE TABLE had (x int, y text); CREATE TABLE t (a had, b had)", 2, "ALTER TABLE had ALTER y TYPE varchar"),
+    "domain in a composite type": (
+        "CREATE DOMAIN d AS int; CREATE TYPE pair AS (x d, y int); CREATE TABLE t (a int, b pair)", 1,
+        "ALTER DOMAIN d ADD CHECK (VALUE > 0)"),
     "composite type": (
         "CREATE TYPE pair AS (x int, y int); CREATE TABLE t (a int, b pair)", 1, "ALTER TYPE pair ALTER ATTRIBUTE x TYPE text"),
 }  # fmt: skip
