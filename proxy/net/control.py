@@ -6,6 +6,7 @@ A request is the name of a method of `Commands` with its arguments; both ends ar
 import asyncio
 import json
 import socket
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -101,12 +102,13 @@ async def answer(commands: Commands, end: socket.socket) -> None:
         await writer.drain()
 
     doing: asyncio.Task[None] | None = None
-    while line := await reader.readline():
-        name, arguments = json.loads(line)
-        if name == _STOP:
-            commands.stop()
-        else:
-            doing = asyncio.create_task(reply(name, arguments))
+    with suppress(ConnectionError):  # it is gone and has not read an answer
+        while line := await reader.readline():
+            name, arguments = json.loads(line)
+            if name == _STOP:
+                commands.stop()
+            else:
+                doing = asyncio.create_task(reply(name, arguments))
     if doing is not None:
         doing.cancel()
     commands.hurry = True
