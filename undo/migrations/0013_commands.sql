@@ -67,7 +67,8 @@ BEGIN
                 WHERE hotrollback.ours_v1(e.xmin, pg_current_xact_id()::text::bigint)));
 END $$;
 
--- What this transaction has changed the owner or the rights of, and no images are kept of: as record_ddl_v1
+-- What this transaction has changed the owner or the rights of, and no images are kept of: `others` of
+-- record_ddl_v1.
 CREATE FUNCTION hotrollback.unkept_v1(tag text) RETURNS jsonb
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
     AS $$
