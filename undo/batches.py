@@ -274,25 +274,6 @@ async def redo(
     Raises UndoError; CutOff if some of it is done."""
     await engine.ready(db)
     undo_id = undo_id or await last_undo(db)
-    report = await _redo(
-        db, undo_id, by=by, dry_run=dry_run, policy=policy, reason=reason, progress=progress,
-        between=between,
-    )  # fmt: skip
-    fits = report.outcome is Outcome.DONE and await sequences.asked_for(db, undo_id)
-    return await sequences.fit(db, report, lock_timeout(UndoRequest())) if fits else report
-
-
-async def _redo(
-    db: Database,
-    undo_id: int,
-    *,
-    by: str,
-    dry_run: bool,
-    policy: str,
-    reason: str | None,
-    progress: Progress | None,
-    between: Between,
-) -> Report:
     members = [row[0] for row in await db.fetch(_MEMBERS, undo_id)]
 
     async def one(member: int, part: Part) -> Report:
@@ -302,9 +283,23 @@ async def _redo(
         )  # fmt: skip
 
     if not members:
-        return await one(undo_id, WHOLE)
-    if not dry_run:
-        return await _redone(one, members, between)
+        report = await one(undo_id, WHOLE)
+    elif dry_run:
+        report = await _tried(db, one, members, between)
+    else:
+        report = await _redone(one, members, between)
+    fits = report.outcome is Outcome.DONE and await sequences.asked_for(db, undo_id)
+    return await sequences.fit(db, report, lock_timeout(UndoRequest())) if fits else report
+
+
+class _RolledBack(Exception):
+    """Ends what was only tried."""
+
+
+_One = Callable[[int, Part], Awaitable[Report]]
+
+
+async def _tried(db: Database, one: _One, members: list[int], between: Between) -> Report:
     report = Report(Outcome.NOTHING)
     with suppress(_RolledBack):
         async with db.transaction(isolation="read_committed"):
@@ -315,13 +310,7 @@ async def _redo(
     return replace(report, outcome=Outcome.PREVIEW, undo_id=None, xid=None)
 
 
-class _RolledBack(Exception):
-    """Ends what was only tried."""
-
-
-async def _redone(
-    one: Callable[[int, Part], Awaitable[Report]], members: list[int], between: Between
-) -> Report:
+async def _redone(one: _One, members: list[int], between: Between) -> Report:
     done: list[Report] = []
     for member in members:
         await between()

@@ -43,12 +43,7 @@ async def test_dropped_and_back(ground: Ground, through: Inside, text: str, user
     assert through.gaps() == []
     gone = {"t", "part", "parts"} if "parts" in text else {"t"}
     assert not any(name in gone or name[0].isdigit() for _, name in await ground.rows(TABLES))
-    report = await ground.undo()
-    assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
-    assert await ground.content() == before
-    again = await ground.redo()
-    assert again.outcome is Outcome.DONE, (again.message, again.conflicts)
-    assert await ground.content() == after
+    await ground.there_and_back(before, after)
     assert (await ground.undo()).outcome is Outcome.DONE
     assert await ground.content() == before
 
