@@ -19,14 +19,13 @@ from undo.ends import (
 )
 from undo.errors import (
     NoScript,
-    NotInstalled,
     PlanMoved,
     UnknownPolicy,
     UsageError,
 )
 from undo.image import PINNED_SETTINGS
 from undo.model import Outcome
-from undo.origin import check_origin
+from undo.origin import check_installed, check_origin
 from undo.policies import POLICIES
 from undo.report import Report, TableReport
 from undo.request import Selection, UndoRequest
@@ -134,8 +133,7 @@ async def redo(
 
 async def ready(db: Database) -> None:
     """Raises NotInstalled, or what says that the log is of elsewhere."""
-    if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.meta') IS NOT NULL"):
-        raise NotInstalled
+    await check_installed(db)
     await check_origin(db)
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from undo.database import Database
-from undo.errors import AlreadyFenced, NotFenced, NothingToFence, NotInstalled, UnknownRole
+from undo.errors import AlreadyFenced, NotFenced, NothingToFence, UnknownRole
 from undo.log import LOCK_FENCE
+from undo.origin import check_installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ async def lift(db: Database, fence: Fence) -> None:
 
 async def standing(db: Database) -> Sequence[Any]:
     """All, the oldest first: tag, role, application, by, at, reason, bound, holds."""
-    await _installed(db)
+    await check_installed(db, "fence")
     return await db.fetch(
         "SELECT tag, role, application, by, at, reason, bound,"
         f"      NOT ({_LEFT_BEHIND}) AS holds FROM hotrollback.fence ORDER BY id"
@@ -98,16 +99,11 @@ async def fenced(db: Database, fence: Fence, *, by: str, reason: str | None) -> 
 async def _check(db: Database, fence: Fence) -> None:
     if fence.empty:
         raise NothingToFence
-    await _installed(db)
+    await check_installed(db, "fence")
     if fence.role is not None and not await db.fetchval(
         "SELECT true FROM pg_catalog.pg_roles WHERE rolname = $1", fence.role
     ):
         raise UnknownRole(fence.role)
-
-
-async def _installed(db: Database) -> None:
-    if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.fence') IS NOT NULL"):
-        raise NotInstalled
 
 
 async def _lock(db: Database) -> None:

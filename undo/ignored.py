@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from undo.database import Database
-from undo.errors import NotIgnored, NotInstalled
+from undo.errors import NotIgnored
 from undo.naming import column_there
+from undo.origin import check_installed
 
 _LISTED: Final = """
 SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS relation, i.name AS "column",
@@ -25,7 +26,7 @@ SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS relation, i.name AS "
 async def put(db: Database, name: str, *, by: str, reason: str | None = None) -> None:
     """On the list, with partitions and children of its table. Raises UnknownColumn,
     UnknownRelation, BadFilter, NotInstalled."""
-    await _installed(db)
+    await check_installed(db, "ignored")
     relid, column, _ = await column_there(db, name)
     await db.execute(
         "INSERT INTO hotrollback.ignored (relid, name, by, reason) VALUES ($1, $2, $3, $4)"
@@ -37,7 +38,7 @@ async def put(db: Database, name: str, *, by: str, reason: str | None = None) ->
 
 async def take(db: Database, name: str) -> None:
     """Off it. Raises NotIgnored and what `put` does."""
-    await _installed(db)
+    await check_installed(db, "ignored")
     relid, column, _ = await column_there(db, name)
     if not await db.fetch(
         "DELETE FROM hotrollback.ignored WHERE relid = $1 AND name = $2 RETURNING true",
@@ -48,10 +49,5 @@ async def take(db: Database, name: str) -> None:
 
 async def listed(db: Database) -> Sequence[Any]:
     """relation, column, by, at, reason; of tables that are there. Raises NotInstalled."""
-    await _installed(db)
+    await check_installed(db, "ignored")
     return await db.fetch(_LISTED)
-
-
-async def _installed(db: Database) -> None:
-    if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.ignored') IS NOT NULL"):
-        raise NotInstalled

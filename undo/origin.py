@@ -1,7 +1,14 @@
-"""The cluster and database that a log belongs to."""
+"""Whether there is a log, and the cluster and database that it belongs to."""
 
 from undo.database import Database, sqlstate
-from undo.errors import ForeignLog
+from undo.errors import ForeignLog, NotInstalled
+
+
+async def check_installed(db: Database, relation: str = "meta") -> None:
+    """Raises NotInstalled, unless the log has this one of its relations."""
+    name = f"hotrollback.{relation}"
+    if not await db.fetchval("SELECT pg_catalog.to_regclass($1) IS NOT NULL", name):
+        raise NotInstalled
 
 
 async def check_origin(db: Database) -> None:

@@ -12,10 +12,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from undo.database import Database
-from undo.errors import NotInstalled, StillOpen
+from undo.errors import StillOpen
 from undo.log import LOCK_UNDO
 from undo.model import Open
 from undo.naming import named
+from undo.origin import check_installed
 from undo.request import Selection
 from undo.stages.rows import Progress
 from undo.stages.windows import keeps_commits
@@ -133,8 +134,7 @@ class _Asked:
 
 async def _found(db: Database, selection: Selection) -> dict[str, Open]:
     """By their holders, as pg_locks has them."""
-    if not await db.fetchval("SELECT pg_catalog.to_regclass('hotrollback.change') IS NOT NULL"):
-        raise NotInstalled
+    await check_installed(db, "change")
     if selection.empty or selection.undo_id is not None:
         return {}
     rows = await db.fetch(_OPEN)
