@@ -18,6 +18,8 @@ from typing import Any, Self
 from rich.console import Console
 from targets import Bed, filesystem
 
+from proxy.compiled import COMPILED
+
 HERE = Path(__file__).parent
 LOCAL = HERE / "results" / "local"
 WIDTH = 150  # of a table where no terminal says how wide it is
@@ -54,6 +56,7 @@ def circumstances(ground: Bed) -> dict[str, Any]:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit.stdout.strip() or None,
         "hotrollback": version("hotrollback"),
+        "compiled": COMPILED,
         "python": platform.python_version(),
         "postgresql": ground.ask("SHOW server_version"),
         "machine": platform.platform(),

@@ -116,7 +116,9 @@ class Version(argparse.Action):
     def __call__(self, *_: Any) -> None:
         from importlib.metadata import version
 
-        print(f"hotrollback {version('hotrollback')}")
+        from proxy.compiled import COMPILED
+
+        print(f"hotrollback {version('hotrollback')} ({'compiled' if COMPILED else 'pure Python'})")
         sys.exit()
 
 

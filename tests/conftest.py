@@ -4,11 +4,17 @@ import sys
 import pytest
 from turns import by_turns
 
+from proxy.compiled import COMPILED
+
 pytest_plugins = ["fix_commands", "fix_postgres", "fix_proxy", "fix_session", "fix_log", "fix_undo"]
 
 # Hundreds of processes of ours are started: none has to compile the program again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_report_header() -> str:
+    return f"hotrollback: {'compiled' if COMPILED else 'pure Python'}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -90,9 +90,9 @@ def quick_commands() -> Iterator[None]:
     """What product code starts as `hotrollback` in this test process is forked instead."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     source = [sys.executable, str(FORKER), str(theirs.fileno())]
-    root = str(FORKER.parent.parent)
-    env = {**os.environ, "PYTHONPATH": root}
-    forker = subprocess.Popen(source, pass_fds=[theirs.fileno()], cwd=root, env=env)
+    package = str(Path(command.__file__).parents[2])  # what runs in the tests themselves
+    env = {**os.environ, "PYTHONPATH": package}
+    forker = subprocess.Popen(source, pass_fds=[theirs.fileno()], cwd=package, env=env)
     theirs.close()
     command.launch = Forker(ours)
     yield

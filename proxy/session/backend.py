@@ -176,7 +176,7 @@ def _tagged(buf: bytes, pos: int, end: int, word: bytes) -> bytes:
     """The message; the tag of a CommandComplete is that of the client's statement."""
     if buf[pos] != ord("C"):
         return buf[pos:end]
-    return encode.command_complete(repair.tag(buf[pos + 5 : end - 1], word))
+    return encode.command_complete(repair.tag(buf[pos + 5 : end].removesuffix(b"\0"), word))
 
 
 def _query_part(slot: Slot, buf: bytes, pos: int, end: int) -> bytes | None:

@@ -57,7 +57,8 @@ def _close(session: "Session", buf: bytes, pos: int, end: int) -> list[bytes] | 
         return None
     session.unsynced = True
     slot = PLAIN[CLOSE]
-    kind, name = buf[pos + 5 : pos + 6], buf[pos + 6 : end - 1]
+    body = buf[pos + 5 : end]
+    kind, name = body[:1], body[1:].removesuffix(b"\0")
     if kind == b"S":
         statements = session.names.statements
         closed = statements.pop(name, None)

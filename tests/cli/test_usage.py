@@ -1,6 +1,7 @@
 """The command line without a proxy and without a server: what it takes, and what it says of the
 rest."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from proxy import cli, remote
 from proxy.admin.commands import COMMANDS
+from proxy.compiled import COMPILED
 from proxy.demo.command import call
 
 
@@ -111,14 +113,19 @@ def test_every_command_has_its_help(capsys: pytest.CaptureFixture[str], command)
     assert flags - own == {"--help", "--admin", "--config", "--json", "--yes"} & flags | files
 
 
-def test_the_version_is_said() -> None:
-    assert call("--version").stdout.startswith("hotrollback ")
-
-
-def test_it_is_a_module_too() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "proxy", "--version"], check=True, capture_output=True, text=True
+def test_the_version_is_said_and_what_runs() -> None:
+    """The tests' own process, and those that they start, run the same."""
+    said = re.fullmatch(
+        r"hotrollback [\d.]+ \((compiled|pure Python)\)\n", call("--version").stdout
     )
+    assert said is not None
+    assert (said[1] == "compiled") == COMPILED
+
+
+def test_it_is_a_module_too(tmp_path: Path) -> None:
+    """Elsewhere: a module is looked for in the working directory before where it is installed."""
+    command = [sys.executable, "-m", "proxy", "--version"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout == call("--version").stdout
 
 

@@ -13,7 +13,7 @@ from proxy.capture.plan import Reason
 
 ROOT = Path(__file__).parents[2]
 TOP_LEVEL = {
-    *(".ci", ".gitignore", "LICENSE", "README.md", "pyproject.toml"),
+    *(".ci", ".gitignore", "LICENSE", "README.md", "pyproject.toml", "setup.py"),
     *("bench", "config", "docs", "proxy", "tests", "undo"),
 }
 PACKAGES = ("proxy", "undo", "config")
