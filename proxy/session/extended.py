@@ -12,7 +12,16 @@ from proxy.capture.plan import PASS, How, Plan, Reason
 from proxy.session import asking, effects
 from proxy.session.elsewhere import analysed
 from proxy.session.names import Portal, Prepared, Shadow
-from proxy.session.outstanding import BIND, CLOSE, EXECUTE, PARSE, PLAIN, Action, Copying, Slot
+from proxy.session.outstanding import (
+    BIND,
+    EXECUTE,
+    PARSE,
+    PLAIN,
+    SWALLOWED_CLOSE,
+    Action,
+    Copying,
+    Slot,
+)
 from proxy.session.planning import Hold, before_fence, plan, warm
 from proxy.sql.kinds import Kind
 from proxy.sql.splice import apply
@@ -165,7 +174,7 @@ def bind_head(session: "Session", buf: bytes, pos: int, length: int) -> Bound | 
     head = b"".join((b"B", size.to_bytes(4, "big"), portal, b"\0", ours.name, b"\0"))
     out.append(head)
     if behind:
-        session.outstanding.queue.append(Slot(CLOSE, Action.SWALLOW))
+        session.outstanding.queue.append(SWALLOWED_CLOSE)
     return out, at, behind
 
 

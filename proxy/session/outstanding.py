@@ -71,33 +71,59 @@ class Sent:
     gap: Plan | None  # what is not recorded if the client's own text must run instead
 
 
-@dataclass(slots=True, eq=False)
 class Slot:
-    kind: int  # type byte of the message that it answers
-    action: Action = Action.FORWARD
-    word: bytes = b""
-    parts: list[Part] | None = None  # QUERY whose statements need different things
-    part: int = 0
-    held: bytes = b""  # CommandComplete of a part with `hold`
-    asked: Asked | None = None
-    last: bool = False  # of the question
-    sent: Sent | None = None
-    back: Callable[[int], int | None] | None = None  # EXECUTE, BIND of a rewritten text
-    wrapped: Wrapped | None = (
-        None  # EXECUTE: the client's statement, which a procedure of ours runs
-    )
-    renamed: tuple[bytes, bytes] | None = None  # our name of a statement, and the client's
-    refusal: bool = False  # its error is the answer to the client's message
-    copies: bool = False  # COPY FROM whose data the client sends
-    in_copy: "Slot | None" = None  # a Sync that the server ignores if it takes that data by then
-    gap: Plan | None = None  # what is not recorded if it succeeds
-    emitted: bool = False  # the client has seen something of the answer
-    described: bool = False  # it has seen a RowDescription, which the next answer begins with, too
-    resend: bool = False  # the client's own text is sent when this one has ended
-    resent_behind_description: bool = False  # the client has it already
-    behind: bytes = b""  # what the server said behind the error of ours
-    answered: Callable[[], None] | None = None  # the server did it
-    skipped: Callable[[], object] | None = None  # the server never ran it: take the state back
+    """Made for nearly every message: `__init__` is written out, compiled code would leave that
+    of a dataclass to the interpreter."""
+
+    __slots__ = (
+        "action", "answered", "asked", "back", "behind", "copies", "described", "emitted", "gap",
+        "held", "in_copy", "kind", "last", "part", "parts", "refusal", "renamed", "resend",
+        "resent_behind_description", "sent", "skipped", "word", "wrapped",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        kind: int,
+        action: Action = Action.FORWARD,
+        word: bytes = b"",
+        *,
+        parts: list[Part] | None = None,
+        asked: Asked | None = None,
+        sent: Sent | None = None,
+        back: Callable[[int], int | None] | None = None,
+        wrapped: Wrapped | None = None,
+        renamed: tuple[bytes, bytes] | None = None,
+        copies: bool = False,
+        in_copy: "Slot | None" = None,
+        gap: Plan | None = None,
+        resent_behind_description: bool = False,
+        behind: bytes = b"",
+        answered: Callable[[], None] | None = None,
+        skipped: Callable[[], object] | None = None,
+    ) -> None:
+        self.kind = kind  # type byte of the message that it answers
+        self.action = action
+        self.word = word
+        self.parts = parts  # QUERY whose statements need different things
+        self.part = 0
+        self.held = b""  # CommandComplete of a part with `hold`
+        self.asked = asked
+        self.last = False  # of the question
+        self.sent = sent
+        self.back = back  # EXECUTE, BIND of a rewritten text
+        self.wrapped = wrapped  # EXECUTE: the client's statement, which a procedure of ours runs
+        self.renamed = renamed  # our name of a statement, and the client's
+        self.refusal = False  # its error is the answer to the client's message
+        self.copies = copies  # COPY FROM whose data the client sends
+        self.in_copy = in_copy  # a Sync that the server ignores if it takes that data by then
+        self.gap = gap  # what is not recorded if it succeeds
+        self.emitted = False  # the client has seen something of the answer
+        self.described = False  # it has seen a RowDescription; the next answer begins with it, too
+        self.resend = False  # the client's own text is sent when this one has ended
+        self.resent_behind_description = resent_behind_description  # the client has it already
+        self.behind = behind  # what the server said behind the error of ours
+        self.answered = answered  # the server did it
+        self.skipped = skipped  # the server never ran it: take the state back
 
     def current(self) -> Part | None:
         parts = self.parts
@@ -107,6 +133,7 @@ class Slot:
 PLAIN = {
     kind: Slot(kind) for kind in (PARSE, BIND, CLOSE, DESCRIBE, EXECUTE, SYNC, QUERY, FUNCTION)
 }
+SWALLOWED_CLOSE = Slot(CLOSE, Action.SWALLOW)
 _ENDED_BY_ITSELF = (SYNC, QUERY, FUNCTION)
 
 

@@ -16,11 +16,11 @@ from proxy.session import effects, extended
 from proxy.session.names import Prepared
 from proxy.session.outstanding import (
     BIND,
-    CLOSE,
     EXECUTE,
     PARSE,
     PLAIN,
     QUERY,
+    SWALLOWED_CLOSE,
     SYNC,
     Action,
     Sent,
@@ -214,7 +214,7 @@ def _send(
     out: list[bytes] = []
     if b"" in session.names.statements:
         # A simple query takes it with it, whatever becomes of the query.
-        queue.append(Slot(CLOSE, Action.SWALLOW))
+        queue.append(SWALLOWED_CLOSE)
         out.append(encode.close_statement(b""))
     session.simple_sent()
     shadow, behind = extended.shadow(session, prepared, chosen, out)
@@ -228,7 +228,7 @@ def _send(
     out.append(encode.execute())
     if session.in_block:
         behind = [*behind, encode.close_portal(b"")]
-    queue.extend(Slot(CLOSE, Action.SWALLOW) for _ in behind)
+    queue.extend([SWALLOWED_CLOSE] * len(behind))
     queue.append(Slot(SYNC, sent=Sent(original, int, not session.in_block, chosen)))
     session.alone = True
     return [*out, *behind, encode.SYNC]

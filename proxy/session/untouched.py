@@ -22,6 +22,7 @@ from proxy.session.outstanding import (
     PARSE,
     PLAIN,
     QUERY,
+    SWALLOWED_CLOSE,
     SYNC,
     Action,
     Sent,
@@ -92,7 +93,7 @@ def within(session: "Session", original: bytes, statement: Statement, chosen: Pl
         """A simple query leaves nothing behind when it fails."""
         if left:
             session.to_server += [*left, encode.SYNC]
-            queue.extend((Slot(CLOSE, Action.SWALLOW), Slot(SYNC, Action.SWALLOW)))
+            queue.extend((SWALLOWED_CLOSE, Slot(SYNC, Action.SWALLOW)))
 
     queue.append(Slot(SYNC, sent=sent, answered=answered))
     session.alone = True
