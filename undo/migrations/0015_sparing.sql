@@ -221,55 +221,110 @@ BEGIN
     RETURN losing::jsonb ->> 'tag' <> 'DROP TABLE';
 END $$;
 
--- What goes with the tables and is no part of them, as whoever drops them. `apart`: routines are seen to later.
+-- What goes with the tables and is no part of them. `apart`: routines are seen to later.
+CREATE FUNCTION hotrollback.dependents_v1(tables oid[], dropped jsonb, apart boolean)
+    RETURNS TABLE (class oid, oid oid, sub integer, statement text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    WITH staying(staying) AS (
+        SELECT tables || ARRAY(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                                WHERE n.nspname = 'hotrollback_bin'))
+    SELECT o.class, o.oid, o.sub, CASE
+           WHEN k.oid IS NOT NULL THEN
+               format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
+           WHEN a.attnum IS NOT NULL THEN
+               format('ALTER TABLE %s DROP COLUMN IF EXISTS %I CASCADE', a.attrelid::regclass, a.attname)
+           ELSE format('DROP %s IF EXISTS %s CASCADE', o.type, o.identity) END
+      FROM jsonb_to_recordset((SELECT coalesce(jsonb_agg(jsonb_build_object(
+                                          'class', d -> 0, 'oid', d -> 1, 'sub', d -> 2,
+                                          'type', d -> 3, 'identity', d -> 4)), '[]')
+                                 FROM jsonb_array_elements(dropped) d))
+           AS o(class oid, oid oid, sub integer, type text, identity text)
+     CROSS JOIN staying s
+      LEFT JOIN pg_constraint k ON o.class = 'pg_constraint'::regclass AND k.oid = o.oid
+                               AND k.conrelid <> ALL (s.staying) AND k.conrelid <> 0 AND k.conparentid = 0
+      LEFT JOIN pg_attribute a ON o.class = 'pg_class'::regclass AND o.sub > 0 AND a.attrelid = o.oid
+                              AND a.attnum = o.sub AND a.attrelid <> ALL (s.staying)
+      LEFT JOIN pg_trigger t ON o.class = 'pg_trigger'::regclass AND t.oid = o.oid AND NOT t.tgisinternal
+      LEFT JOIN pg_rewrite w ON o.class = 'pg_rewrite'::regclass AND w.oid = o.oid
+      LEFT JOIN pg_policy p ON o.class = 'pg_policy'::regclass AND p.oid = o.oid
+     WHERE k.oid IS NOT NULL OR a.attnum IS NOT NULL
+        OR o.type IN ('view', 'materialized view', 'aggregate')
+        OR (o.type IN ('function', 'procedure') AND NOT apart)
+        -- It may be what a default counts with.
+        OR (o.type = 'sequence' AND NOT hotrollback.belongs_v1(o.oid, tables))
+        OR (o.type IN ('trigger', 'rule', 'policy')
+            AND coalesce(t.tgrelid, w.ev_class, p.polrelid) <> ALL (s.staying) AND t.tgisinternal IS NOT TRUE
+            AND w.rulename IS DISTINCT FROM '_RETURN'
+            -- One that goes with its role is not whoever drops that one's to drop.
+            AND NOT (apart AND p.oid IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM pg_depend d WHERE (d.classid, d.objid) = ('pg_policy'::regclass, p.oid)
+                       AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (tables))))
+     ORDER BY k.oid IS NULL
+$$;
+
+-- They go as whoever drops the tables would drop them; what is another's, as the server takes it along.
 CREATE FUNCTION hotrollback.drop_dependents_v1(tables oid[], dropped jsonb, apart boolean) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog
     AS $$
 DECLARE
+    writer constant oid := quote_ident(current_user)::regrole::oid;
     each record;
-    staying constant oid[] := tables || ARRAY(
-        SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'hotrollback_bin');
 BEGIN
-    FOR each IN
-        SELECT CASE
-               WHEN k.oid IS NOT NULL THEN
-                   format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I', k.conrelid::regclass, k.conname)
-               WHEN a.attnum IS NOT NULL THEN
-                   format('ALTER TABLE %s DROP COLUMN IF EXISTS %I CASCADE', a.attrelid::regclass, a.attname)
-               ELSE format('DROP %s IF EXISTS %s CASCADE', o.type, o.identity) END AS statement
-          FROM jsonb_to_recordset((SELECT coalesce(jsonb_agg(jsonb_build_object(
-                                              'class', d -> 0, 'oid', d -> 1, 'sub', d -> 2,
-                                              'type', d -> 3, 'identity', d -> 4)), '[]')
-                                     FROM jsonb_array_elements(dropped) d))
-               AS o(class oid, oid oid, sub integer, type text, identity text)
-          LEFT JOIN pg_constraint k ON o.class = 'pg_constraint'::regclass AND k.oid = o.oid
-                                   AND k.conrelid <> ALL (staying) AND k.conrelid <> 0 AND k.conparentid = 0
-          LEFT JOIN pg_attribute a ON o.class = 'pg_class'::regclass AND o.sub > 0 AND a.attrelid = o.oid
-                                  AND a.attnum = o.sub AND a.attrelid <> ALL (staying)
-          LEFT JOIN pg_trigger t ON o.class = 'pg_trigger'::regclass AND t.oid = o.oid AND NOT t.tgisinternal
-          LEFT JOIN pg_rewrite w ON o.class = 'pg_rewrite'::regclass AND w.oid = o.oid
-          LEFT JOIN pg_policy p ON o.class = 'pg_policy'::regclass AND p.oid = o.oid
-         WHERE k.oid IS NOT NULL OR a.attnum IS NOT NULL
-            OR o.type IN ('view', 'materialized view', 'aggregate')
-            OR (o.type IN ('function', 'procedure') AND NOT apart)
-            -- It may be what a default counts with.
-            OR (o.type = 'sequence' AND NOT hotrollback.belongs_v1(o.oid, tables))
-            OR (o.type IN ('trigger', 'rule', 'policy')
-                AND coalesce(t.tgrelid, w.ev_class, p.polrelid) <> ALL (staying) AND t.tgisinternal IS NOT TRUE
-                AND w.rulename IS DISTINCT FROM '_RETURN'
-                -- One that goes with its role is not whoever drops that one's to drop.
-                AND NOT (apart AND p.oid IS NOT NULL AND NOT EXISTS (
-                        SELECT FROM pg_depend d WHERE (d.classid, d.objid) = ('pg_policy'::regclass, p.oid)
-                           AND d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (tables))))
-         ORDER BY k.oid IS NULL
-    LOOP
-        EXECUTE each.statement;
+    FOR each IN SELECT d.* FROM hotrollback.dependents_v1(tables, dropped, apart) d LOOP
+        BEGIN
+            EXECUTE each.statement;
+        EXCEPTION WHEN insufficient_privilege THEN
+            PERFORM hotrollback.drop_dependent_v1(tables, each.class, each.oid, each.sub, apart, writer);
+        END;
     END LOOP;
 END $$;
 
--- Only for whoever might have dropped them.
-CREATE FUNCTION hotrollback.bin_dropped_v1(tables oid[], writer oid) RETURNS void
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+-- Only for whoever might drop the tables, and only what cannot be there without them. It is told of as who
+-- did that.
+CREATE FUNCTION hotrollback.drop_dependent_v1(
+    tables oid[], class oid, object oid, sub integer, apart boolean, writer oid) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog SET client_min_messages = error
+    AS $$
+#variable_conflict use_column
+DECLARE
+    since constant pg_lsn := pg_current_wal_insert_lsn();
+    dropping text;
+BEGIN
+    PERFORM hotrollback.must_own_v1(tables);
+    IF NOT EXISTS (SELECT FROM hotrollback.resting_on_v1(tables) r WHERE (r.class, r.oid) = ($2, $3) AND r.sub IN (0, $4)) THEN
+        RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'it does not go with the tables';
+    END IF;
+    SELECT d.statement INTO dropping
+      FROM pg_identify_object($2, $3, $4) i,
+           hotrollback.dependents_v1(
+               tables, jsonb_build_array(jsonb_build_array($2, $3, $4, i.type, i.identity)), apart) d;
+    EXECUTE dropping;
+    UPDATE hotrollback.command c SET role = writer
+     WHERE c.xid = pg_current_xact_id()::text::bigint AND c.lsn >= since;
+END $$;
+
+-- What DROP .. CASCADE takes along with tables, and these: what needs one of them, and what that is a part of.
+CREATE FUNCTION hotrollback.resting_on_v1(tables oid[]) RETURNS TABLE (class oid, oid oid, sub integer)
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    WITH RECURSIVE goes(class, oid, sub) AS (
+        SELECT 'pg_class'::regclass::oid, t, 0 FROM unnest(tables) t
+         UNION
+        SELECT n.class, n.oid, n.sub
+          FROM goes g
+         CROSS JOIN LATERAL (
+             SELECT d.classid, d.objid, d.objsubid FROM pg_depend d
+              WHERE (d.refclassid, d.refobjid) = (g.class, g.oid) AND g.sub IN (0, d.refobjsubid)
+              UNION ALL
+             SELECT d.refclassid, d.refobjid, d.refobjsubid FROM pg_depend d
+              WHERE (d.classid, d.objid, d.objsubid) = (g.class, g.oid, g.sub) AND d.deptype = 'i'
+         ) AS n(class, oid, sub))
+    SELECT g.class, g.oid, g.sub FROM goes g
+$$;
+
+CREATE FUNCTION hotrollback.must_own_v1(tables oid[]) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog
     AS $$
 BEGIN
     IF EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -277,6 +332,14 @@ BEGIN
                   AND NOT pg_has_role(session_user, n.nspowner, 'USAGE')) THEN
         RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'must be owner of the tables';
     END IF;
+END $$;
+
+-- Only for whoever might have dropped them.
+CREATE FUNCTION hotrollback.bin_dropped_v1(tables oid[], writer oid) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
+    AS $$
+BEGIN
+    PERFORM hotrollback.must_own_v1(tables);
     PERFORM hotrollback.bin_keys_v1(t) FROM unnest(tables) t
       ORDER BY NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = t);
     PERFORM hotrollback.bin_v1(t, writer) FROM unnest(tables) t;
