@@ -10,9 +10,11 @@ from fix_session import Inside, inside
 from fix_undo import BAD, Ground, columns_sorted
 from test_schema import CASES, NO_CHANGE, ONE_WAY, SETUP
 
+from undo import engine
 from undo.engine import redo
 from undo.errors import UnknownTag
 from undo.model import Outcome
+from undo.request import Selection, UndoRequest
 
 
 @pytest.fixture
@@ -210,3 +212,19 @@ async def test_gaps_can_be_refused(
     await run(through, "DROP TABLE loose; DROP INDEX CONCURRENTLY i", **how)
     assert through.gaps() == []
     assert (await ground.undo()).outcome is Outcome.DONE
+
+
+@pytest.mark.given("""
+CREATE EXTENSION postgres_fdw; CREATE SERVER there FOREIGN DATA WRAPPER postgres_fdw; CREATE SCHEMA s;
+CREATE TABLE s.t (a int PRIMARY KEY, b text); INSERT INTO s.t VALUES (1, 'x'); CREATE VIEW s.v AS TABLE s.t;
+CREATE FOREIGN TABLE s.far (a int) SERVER there""")
+async def test_a_foreign_table_is_lost_alone(ground: Ground, through: Inside) -> None:
+    await run(through, "DROP SCHEMA s CASCADE")
+    assert await ground.rows("SELECT reason, statement FROM hotrollback.gap") == [
+        ("lost", "DROP FOREIGN TABLE: foreign table far")
+    ]
+    assert (await ground.undo()).outcome is Outcome.GAPS
+    request = UndoRequest(Selection(tag=BAD), accept_gaps=True, by="test")
+    report = await engine.run(ground.db, request)
+    assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
+    assert await ground.rows("SELECT * FROM s.v") == [(1, "x")]

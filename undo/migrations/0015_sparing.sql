@@ -164,14 +164,12 @@ CREATE FUNCTION hotrollback.takes_all_v1(losing text) RETURNS boolean
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
     AS $$ SELECT coalesce(nullif(losing, '')::jsonb ->> 'tag' IN ('DROP SCHEMA', 'DROP OWNED'), false) $$;
 
--- Not where others look at DDL: what they see would not be what the client has sent. Nor where a table on
--- another server goes, too: that cannot be moved.
+-- Not where others look at DDL: what they see would not be what the client has sent.
 CREATE FUNCTION hotrollback.can_be_spared_v1(losing text) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog
     AS $$
     SELECT coalesce((SELECT bool_or(l ->> 2 IN ('table', 'column', 'sequence')
                                     OR (l ->> 2 = 'binned' AND hotrollback.takes_all_v1(losing)))
-                            AND NOT bool_or(l ->> 2 = 'foreign table')
                        FROM jsonb_array_elements(x.told -> 'lost') l), false)
            AND NOT hotrollback.watched_v1()
       FROM (SELECT nullif(losing, '')::jsonb) AS x(told)
@@ -249,7 +247,7 @@ CREATE FUNCTION hotrollback.dependents_v1(tables oid[], dropped jsonb, apart boo
       LEFT JOIN pg_rewrite w ON o.class = 'pg_rewrite'::regclass AND w.oid = o.oid
       LEFT JOIN pg_policy p ON o.class = 'pg_policy'::regclass AND p.oid = o.oid
      WHERE k.oid IS NOT NULL OR a.attnum IS NOT NULL
-        OR o.type IN ('view', 'materialized view', 'aggregate')
+        OR o.type IN ('view', 'materialized view', 'aggregate', 'foreign table')
         OR (o.type IN ('function', 'procedure') AND NOT apart)
         -- It may be what a default counts with.
         OR (o.type = 'sequence' AND NOT hotrollback.belongs_v1(o.oid, tables))
