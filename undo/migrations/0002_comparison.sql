@@ -214,6 +214,7 @@ CREATE FUNCTION hotrollback.altered_v1() RETURNS oid
      WHERE c.relpersistence <> 't' AND c.oid >= 16384 AND c.relkind <> 't'
        AND c.relnamespace NOT IN (SELECT n.oid FROM pg_namespace n
                                    WHERE n.nspname IN ('hotrollback', 'hotrollback_bin', 'pg_toast'))
+       AND c.xmin::text::bigint >= here.top & 4294967295 -- not for each of thousands a call
        AND hotrollback.ours_v1(c.xmin, here.top)
        AND NOT hotrollback.belongs_v1(c.oid, here.made)
        AND NOT (hotrollback.belongs_v1(c.oid, here.emptied)

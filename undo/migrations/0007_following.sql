@@ -136,6 +136,7 @@ BEGIN -- in SQL it would be planned at each call
         WHEN 'pg_trigger'::regclass THEN
             (SELECT t.tgrelid FROM pg_trigger t
               WHERE t.oid = object AND t.tgname NOT IN ('hotrollback_capture', 'hotrollback_truncate'))
+        WHEN 'pg_attrdef'::regclass THEN (SELECT d.adrelid FROM pg_attrdef d WHERE d.oid = object)
         WHEN 'pg_rewrite'::regclass THEN (SELECT w.ev_class FROM pg_rewrite w WHERE w.oid = object)
         WHEN 'pg_policy'::regclass THEN (SELECT p.polrelid FROM pg_policy p WHERE p.oid = object)
         WHEN 'pg_constraint'::regclass THEN

@@ -12,6 +12,7 @@ CREATE TABLE hotrollback.component (
     PRIMARY KEY (classid, objid, objsubid)
 );
 CREATE INDEX component_relid ON hotrollback.component (relid);
+CREATE INDEX component_parents ON hotrollback.component (relid) WHERE image ? 'parents';
 
 -- Who may do what, as rows that can be compared: [grantor, grantee, privilege, with grant option].
 CREATE FUNCTION hotrollback.acl_v1(acl aclitem[]) RETURNS jsonb
@@ -341,18 +342,26 @@ CREATE FUNCTION hotrollback.unfinished_v1(object oid, image jsonb) RETURNS boole
                             WHERE (k.classid, k.objid) = ('pg_class'::regclass, object))
 $$;
 
--- What is kept becomes what is there, and nothing is said of it: at the first time, and after what
--- changes the texts of many without changing them, as a name does.
-CREATE FUNCTION hotrollback.refresh_components_v1() RETURNS void
+-- What is kept becomes what is there, and nothing is said of it: at the first time, of all; of some after what
+-- changes their texts without changing them, as a name does. `objects`: [class, object].
+CREATE FUNCTION hotrollback.refresh_components_v1(relations oid[] DEFAULT NULL, objects jsonb DEFAULT '[]')
+    RETURNS void
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
     AS $$
     -- What another transaction has written in the meantime is newer than what was read here.
-    WITH was AS MATERIALIZED (
+    WITH apart AS MATERIALIZED (
+        SELECT (o ->> 0)::oid AS classid, (o ->> 1)::oid AS objid FROM jsonb_array_elements(objects) o
+    ), was AS MATERIALIZED (
         SELECT c.*, c.xmin AS version FROM hotrollback.component c
+         WHERE relations IS NULL OR c.relid = ANY (relations)
+            OR (c.classid, c.objid) IN (SELECT a.classid, a.objid FROM apart a)
     ), there AS MATERIALIZED (
-        SELECT i.* FROM hotrollback.images_v1(NULL) i
+        SELECT i.* FROM hotrollback.images_v1(relations) i
          WHERE NOT hotrollback.unfinished_v1(i.objid, i.image)
             OR NOT EXISTS (SELECT FROM hotrollback.component)
+         UNION ALL
+        SELECT i.* FROM (SELECT a.classid, array_agg(a.objid) AS objects FROM apart a GROUP BY 1) a
+         CROSS JOIN LATERAL hotrollback.other_images_v1(a.classid, a.objects) i
     ), renewed AS (
         UPDATE hotrollback.component c SET image = t.image, relid = t.relid
           FROM was w JOIN there t USING (classid, objid, objsubid)

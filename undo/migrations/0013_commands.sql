@@ -152,13 +152,16 @@ BEGIN
         UNION ALL
         SELECT i.* FROM (SELECT t.classid, array_agg(t.objid) AS objects FROM touched t GROUP BY 1) t
          CROSS JOIN LATERAL hotrollback.other_images_v1(t.classid, t.objects) i
-    ), was AS MATERIALIZED (
+    ), was AS MATERIALIZED ( -- by indexes, as one OR would not be
+        SELECT c.* FROM hotrollback.component c WHERE c.relid = ANY (relations)
+         UNION
+        SELECT c.* FROM hotrollback.component c JOIN touched t USING (classid, objid)
+         UNION
+        SELECT c.* FROM hotrollback.component c JOIN gone g USING (classid, objid, objsubid)
+         UNION
         SELECT c.* FROM hotrollback.component c
-         WHERE c.relid = ANY (relations)
-            OR (c.classid, c.objid) IN (SELECT t.classid, t.objid FROM touched t)
-            OR (c.classid, c.objid, c.objsubid) IN (SELECT g.classid, g.objid, g.objsubid FROM gone g)
-            OR (c.relid <> 0 AND c.relid IN (SELECT g.objid FROM gone g
-                                              WHERE g.classid = 'pg_class'::regclass AND g.objsubid = 0))
+          JOIN gone g ON g.classid = 'pg_class'::regclass AND g.objsubid = 0 AND c.relid = g.objid
+         WHERE c.relid <> 0
     ), difference AS MATERIALIZED (
         SELECT coalesce(n.classid, w.classid) AS classid, coalesce(n.objid, w.objid) AS objid,
                coalesce(n.objsubid, w.objsubid) AS objsubid, coalesce(n.relid, w.relid) AS relid,
@@ -186,7 +189,9 @@ BEGIN
                     ORDER BY t.classid, t.objid, t.objsubid) FILTER (WHERE t.was IS NOT NULL),
            json_agg(json_build_object('id', t.id, 'on', t.relid::regclass, 'image', t.now)
                     ORDER BY t.classid, t.objid, t.objsubid) FILTER (WHERE t.now IS NOT NULL),
-           coalesce(bool_or(t.was -> 'name' <> t.now -> 'name' OR t.was -> 'schema' <> t.now -> 'schema'),
+           coalesce(bool_or(t.was -> 'name' <> t.now -> 'name' OR t.was -> 'schema' <> t.now -> 'schema'
+                            OR t.was -> 'labels' <> t.now -> 'labels'
+                            OR t.now ->> 'kind' = 'view'), -- a column of it, as only its text tells
                     false)
       INTO before, after, renamed FROM told t;
     IF others <> '[]' THEN
@@ -238,6 +243,47 @@ CREATE FUNCTION hotrollback.lost_since_v1(since pg_lsn) RETURNS TABLE (reason te
      LIMIT 1
 $$;
 
+-- What needs one of these objects, and what that is a part of; and they themselves. `objects`: [class, object].
+CREATE FUNCTION hotrollback.resting_on_v1(objects jsonb) RETURNS TABLE (class oid, oid oid, sub integer)
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    WITH RECURSIVE goes(class, oid, sub) AS (
+        SELECT (o ->> 0)::oid, (o ->> 1)::oid, 0 FROM jsonb_array_elements(objects) o
+         UNION
+        SELECT n.class, n.oid, n.sub
+          FROM goes g
+         CROSS JOIN LATERAL (
+             SELECT d.classid, d.objid, d.objsubid FROM pg_depend d
+              WHERE (d.refclassid, d.refobjid) = (g.class, g.oid) AND g.sub IN (0, d.refobjsubid)
+              UNION ALL
+             SELECT d.refclassid, d.refobjid, d.refobjsubid FROM pg_depend d
+              WHERE (d.classid, d.objid, d.objsubid) = (g.class, g.oid, g.sub) AND d.deptype = 'i'
+         ) AS n(class, oid, sub))
+    SELECT g.class, g.oid, g.sub FROM goes g
+$$;
+
+CREATE FUNCTION hotrollback.relations_as_objects_v1(relations oid[]) RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_array('pg_class'::regclass::oid::bigint, r::bigint)), '[]')
+      FROM unnest(relations) r
+$$;
+
+-- After a change of their names: the texts of what speaks of them.
+CREATE FUNCTION hotrollback.spell_again_v1(named jsonb) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog
+    AS $$
+    SELECT hotrollback.refresh_components_v1(
+               coalesce(array_agg(DISTINCT s.relid) FILTER (WHERE s.relid IS NOT NULL), '{}'),
+               coalesce(jsonb_agg(DISTINCT s.object) FILTER (WHERE s.relid IS NULL), '[]'))
+      FROM (SELECT hotrollback.relation_of_v1(r.class, r.oid) AS relid,
+                   CASE WHEN k.contypid IS NULL THEN jsonb_build_array(r.class::bigint, r.oid::bigint)
+                        ELSE jsonb_build_array('pg_type'::regclass::oid::bigint, k.contypid::bigint) END AS object
+              FROM hotrollback.resting_on_v1(named) r
+              LEFT JOIN pg_constraint k ON r.class = 'pg_constraint'::regclass AND k.oid = r.oid
+                                       AND k.contypid <> 0) s
+$$;
+
 -- After DDL: one record for all that it changed. What cannot be given back is a gap, too.
 CREATE FUNCTION hotrollback.record_ddl_v1(tag text, relations oid[], objects jsonb, dropped jsonb,
                                           whole oid[], others jsonb) RETURNS void
@@ -261,7 +307,7 @@ BEGIN
     -- What is made last goes first when it is taken back.
     INSERT INTO hotrollback.change (relid, op) SELECT w, 'C' FROM unnest(whole) w;
     IF changed.renamed THEN
-        PERFORM hotrollback.refresh_components_v1();
+        PERFORM hotrollback.spell_again_v1(objects || hotrollback.relations_as_objects_v1(changed.looked_at));
     END IF;
     PERFORM set_config('hotrollback.shaped', (hotrollback.shaped_v1() || changed.looked_at)::text, true);
 END $$;

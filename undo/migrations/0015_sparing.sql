@@ -290,7 +290,8 @@ DECLARE
     dropping text;
 BEGIN
     PERFORM hotrollback.must_own_v1(tables);
-    IF NOT EXISTS (SELECT FROM hotrollback.resting_on_v1(tables) r WHERE (r.class, r.oid) = ($2, $3) AND r.sub IN (0, $4)) THEN
+    IF NOT EXISTS (SELECT FROM hotrollback.resting_on_v1(hotrollback.relations_as_objects_v1(tables)) r
+                    WHERE (r.class, r.oid) = ($2, $3) AND r.sub IN (0, $4)) THEN
         RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'it does not go with the tables';
     END IF;
     SELECT d.statement INTO dropping
@@ -301,25 +302,6 @@ BEGIN
     UPDATE hotrollback.command c SET role = writer
      WHERE c.xid = pg_current_xact_id()::text::bigint AND c.lsn >= since;
 END $$;
-
--- What DROP .. CASCADE takes along with tables, and these: what needs one of them, and what that is a part of.
-CREATE FUNCTION hotrollback.resting_on_v1(tables oid[]) RETURNS TABLE (class oid, oid oid, sub integer)
-    LANGUAGE sql STABLE SET search_path = pg_catalog
-    AS $$
-    WITH RECURSIVE goes(class, oid, sub) AS (
-        SELECT 'pg_class'::regclass::oid, t, 0 FROM unnest(tables) t
-         UNION
-        SELECT n.class, n.oid, n.sub
-          FROM goes g
-         CROSS JOIN LATERAL (
-             SELECT d.classid, d.objid, d.objsubid FROM pg_depend d
-              WHERE (d.refclassid, d.refobjid) = (g.class, g.oid) AND g.sub IN (0, d.refobjsubid)
-              UNION ALL
-             SELECT d.refclassid, d.refobjid, d.refobjsubid FROM pg_depend d
-              WHERE (d.classid, d.objid, d.objsubid) = (g.class, g.oid, g.sub) AND d.deptype = 'i'
-         ) AS n(class, oid, sub))
-    SELECT g.class, g.oid, g.sub FROM goes g
-$$;
 
 CREATE FUNCTION hotrollback.must_own_v1(tables oid[]) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog
