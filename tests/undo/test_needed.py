@@ -4,6 +4,7 @@ import psycopg
 import pytest
 from fix_session import inside
 from fix_undo import BAD, Ground
+from test_owned import back_and_again
 
 from undo.model import Outcome
 
@@ -59,6 +60,25 @@ async def test_it_is_dropped_and_said(ground: Ground, name: str) -> None:
                 assert client.execute(statement).statusmessage == tag_of(statement)
         assert {reason for reason, _ in proxy.gaps()} == {"lost"}
     assert await ground.rows(BINNED) == [(left,)]
+
+
+@pytest.mark.parametrize(("made", "drops"), [
+    ("CREATE TABLE u (a int); CREATE TABLE t (a int); CREATE RULE r AS ON INSERT TO t DO ALSO INSERT INTO u VALUES (1)",
+     "DROP TABLE t; DROP TABLE u"),
+    ("CREATE TABLE u (a int); CREATE TABLE t (a int); CREATE POLICY p ON t USING (a IN (SELECT a FROM u))",
+     "DROP TABLE t; DROP TABLE u RESTRICT"),
+    ("CREATE FUNCTION f(int) RETURNS bool LANGUAGE sql AS 'SELECT true';"
+     'CREATE DOMAIN d AS int CONSTRAINT "a b" CHECK (f(value)); CREATE TABLE t (a d)',
+     "DROP TABLE t; DROP DOMAIN d; DROP FUNCTION f(int)"),
+])  # fmt: skip
+async def test_one_after_the_other(ground: Ground, made: str, drops: str) -> None:
+    await ground.given(made)
+    before = await ground.content()
+    with inside(ground.database) as proxy, proxy.connect("postgres", BAD) as client:
+        for drop in drops.split("; "):
+            assert client.execute(drop.encode()).statusmessage == tag_of(drop)
+        assert proxy.gaps() == []
+    await back_and_again(ground, before)
 
 
 @pytest.mark.parametrize("word", ["", " RESTRICT", "\n restrict "])

@@ -66,8 +66,10 @@ BEGIN
         BEGIN
             IF hotrollback.spare_objects_v1(losing) THEN
                 RETURN;
-            ELSIF hotrollback.can_be_spared_v1(losing) AND hotrollback.spare_v1(losing) THEN
-                PERFORM hotrollback.quietly_v1(whole);
+            ELSIF hotrollback.can_be_spared_v1(losing) THEN
+                IF hotrollback.spare_v1(losing) THEN
+                    PERFORM hotrollback.quietly_v1(whole);
+                END IF;
                 RETURN;
             END IF;
             losing := '';
@@ -125,13 +127,24 @@ CREATE FUNCTION hotrollback.cascaded_v1(statement text) RETURNS text
       FROM regexp_replace(statement, E'\\s+restrict\\s*$', '', 'i') AS s(bare)
 $$;
 
--- Whether what an object may not be dropped for is all in the bin, where nobody knows of it: its server
--- would have let it go. It goes to the bin, too, or what is there loses it.
+-- Whether what an object may not be dropped for, in the server's words, is all in the bin, where nobody knows
+-- of it: its server would have let it go. It goes to the bin, too, or what is there loses it.
+CREATE FUNCTION hotrollback.rests_in_bin_v1(resting text) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT bool_and(line LIKE E'% hotrollback\\_bin.%'
+                    -- A domain's constraint is named without it.
+                    OR (line LIKE 'constraint %'
+                        AND (SELECT bool_and(t.typnamespace = to_regnamespace('hotrollback_bin'))
+                               FROM pg_constraint k JOIN pg_type t ON t.oid = k.contypid
+                              WHERE starts_with(line, format('constraint %s depends ', k.conname)))))
+      FROM regexp_split_to_table(resting, E'\n') AS line
+$$;
+
 CREATE FUNCTION hotrollback.only_binned_v1(statement text, resting text) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog
     AS $$
-    SELECT hotrollback.cascaded_v1(statement) IS NOT NULL AND bool_and(line LIKE E'% hotrollback\\_bin.%')
-      FROM regexp_split_to_table(resting, E'\n') AS line
+    SELECT hotrollback.cascaded_v1(statement) IS NOT NULL AND hotrollback.rests_in_bin_v1(resting)
 $$;
 
 -- Whether others look at DDL.

@@ -123,7 +123,7 @@ async def _until_done(work: _Work, phase: Phase, *, must: bool = True) -> None:
         before = len(done)
         for statements in steps:
             error = await _attempt(db, statements, done)
-            if error is not None and _only_binned(error):
+            if error is not None and await _only_binned(db, error):
                 instead = moves(deltas, await work.there()).get(statements[0])
                 error = await _attempt(db, [instead], done) if instead else error
             failed = failed or error
@@ -147,11 +147,13 @@ async def _attempt(db: Database, statements: Statements, done: list[str]) -> Exc
     return None
 
 
-def _only_binned(error: Exception) -> bool:
+async def _only_binned(db: Database, error: Exception) -> bool:
     """Whether it is a drop that was refused for what is in the bin, and for nothing else."""
-    lines = str(getattr(error, "detail", None) or "").splitlines()
-    refused = sqlstate(error) == "2BP01" and bool(lines)
-    return refused and all(" hotrollback_bin." in line for line in lines)
+    detail = getattr(error, "detail", None)
+    if sqlstate(error) != "2BP01" or not detail:
+        return False
+    found: bool = await db.fetchval("SELECT hotrollback.rests_in_bin_v1($1)", detail)
+    return found
 
 
 # A lock, a deadlock: for whoever tries again.
