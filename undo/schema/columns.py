@@ -1,5 +1,6 @@
 """Columns, and the attributes of composite types. Values are put back by keep.py."""
 
+from dataclasses import replace
 from typing import Final
 
 from undo.image import quote_ident
@@ -45,7 +46,7 @@ def create(one: Component) -> Statements:
         more = f" DEFAULT {image['default']}"
     found = [f"ALTER TABLE {on} ADD COLUMN {_name(one)} {typed(image)}{more}"]
     bare = {"kind": "column", "name": image["name"]}
-    return [*found, *_said(Component(one.id, one.relid, on, bare), image)]
+    return [*found, *_said(replace(one, image=bare), image)]
 
 
 def not_null(one: Component) -> Statements:

@@ -23,6 +23,7 @@ class Component:
     on: str  # that relation's name, quoted where it must be
     image: Image
     kept: str | None = None  # the table that holds a column's values
+    owner: str = ""  # of the relation, if that is known
 
     @property
     def kind(self) -> str:

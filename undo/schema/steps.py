@@ -140,10 +140,17 @@ def alters(deltas: Iterable[Delta], there: There, *, last: bool = False) -> list
         one = there.named(delta.then)
         if one is not None:
             kind = KINDS[delta.kind]
-            statements = (kind.last if last else kind.alter)(one, _wanted(one, delta))
+            statements = (kind.last if last else kind.alter)(
+                _owned(one, there), _wanted(one, delta)
+            )
             if statements:
                 found.append(_careful(one, there, statements))
     return found
+
+
+def _owned(one: Component, there: There) -> Component:
+    """With its owner, who needs not to be named where he grants."""
+    return replace(one, owner=there.owner(one) or "")
 
 
 def _wanted(one: Component, delta: Delta) -> Image:
@@ -172,7 +179,7 @@ def creates(deltas: Iterable[Delta], there: There) -> list[Statements]:
         if one.id in there.binned:
             found.append([f"SELECT hotrollback.unbin_object_v1({one.id.classid}, {one.id.objid})"])
             continue
-        statements = KINDS[one.kind].create(replace(one, on=on or one.on))
+        statements = KINDS[one.kind].create(replace(_owned(one, there), on=on or one.on))
         found.append(_careful(one, there, statements))
     return found
 

@@ -87,19 +87,20 @@ def privileges(one: Component, then: Image, column: str = "") -> Statements:
     want = entries(then.get("acl"))
     on = one.on if column else target(one)
     kind = "TABLE" if column else _GRANTED.get(one.kind, one.kind.upper())
+    whose = one.owner if column else now
     column = f" ({column})" if column else ""
     found: Statements = []
     for grantor, grantee, right, option in reversed(_in_turn(have - want)):
         only = "GRANT OPTION FOR " if option and (grantor, grantee, right, False) in want else ""
         found += _as(
-            grantor, now, f"REVOKE {only}{right}{column} ON {kind} {on} FROM {_role(grantee)}"
+            grantor, whose, f"REVOKE {only}{right}{column} ON {kind} {on} FROM {_role(grantee)}"
         )
     for grantor, grantee, right, option in _in_turn(want - have):
         if not option and (grantor, grantee, right, True) in have:
             continue  # the option was revoked, the privilege is left
         more = " WITH GRANT OPTION" if option else ""
         found += _as(
-            grantor, now, f"GRANT {right}{column} ON {kind} {on} TO {_role(grantee)}{more}"
+            grantor, whose, f"GRANT {right}{column} ON {kind} {on} TO {_role(grantee)}{more}"
         )
     return found
 
