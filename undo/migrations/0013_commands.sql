@@ -37,6 +37,19 @@ BEGIN
                AND jsonb_array_length(w.image -> 'labels') <> jsonb_array_length(n.image -> 'labels')
            WHEN 'aggregate' THEN w.image - ARRAY['acl', 'owner', 'comment', 'name', 'schema']
                                  IS DISTINCT FROM n.image - ARRAY['acl', 'owner', 'comment', 'name', 'schema']
+           -- It comes back as the last one, and without what is stored: values are read in their order.
+           WHEN 'attribute' THEN
+               c.relkind = 'c'
+               AND EXISTS (SELECT FROM pg_attribute a
+                            WHERE a.attrelid = c.oid AND a.attnum = (w.id ->> 2)::integer AND a.attisdropped)
+               AND (EXISTS (SELECT FROM pg_attribute a
+                             WHERE a.attrelid = c.oid AND NOT a.attisdropped
+                               AND a.attnum > (w.id ->> 2)::integer)
+                    OR EXISTS (SELECT FROM pg_type t
+                                 JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass
+                                                 AND d.refobjid IN (t.oid, t.typarray)
+                                WHERE t.oid = c.reltype AND d.deptype = 'n'
+                                  AND d.classid IN ('pg_class'::regclass, 'pg_type'::regclass)))
            WHEN 'base type' THEN n.id IS NULL
            WHEN 'extension' THEN true
            WHEN 'foreign table' THEN n.id IS NULL
@@ -61,6 +74,11 @@ BEGIN
                'pg_statistic_ext'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass,
                'pg_namespace'::regclass, 'pg_extension'::regclass, 'pg_constraint'::regclass,
                'pg_attrdef'::regclass)
+       -- A range's to its multirange comes and goes with it.
+       AND NOT EXISTS (SELECT FROM json_array_elements(before) e
+                        WHERE d ->> 3 = 'cast' AND e -> 'image' ->> 'kind' = 'range'
+                          AND d ->> 4 = format('(%I.%I AS %s)', e -> 'image' ->> 'schema', e -> 'image' ->> 'name',
+                                               e -> 'image' -> 'range' ->> 'multirange_type_name'))
        -- A script of an extension does as it likes.
        AND NOT (current_query() ~* '\mextension\M' AND EXISTS (
                SELECT FROM pg_extension e
