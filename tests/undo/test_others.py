@@ -61,3 +61,41 @@ async def test_nobody_drops_more_by_that(
         )
     await ground.db.execute("RESET SESSION AUTHORIZATION")
     assert len(await ground.rows("SELECT FROM pg_class WHERE relname IN ('apart', 'v')")) == 2
+
+
+# Of the guest's tables, what is made of the owner's things.
+MADE_OF = """
+CREATE SCHEMA own AUTHORIZATION {owner}; GRANT USAGE, CREATE ON SCHEMA own TO {guest};
+SET ROLE {owner}; CREATE TABLE own.t (a int, b text); CREATE TYPE own.e AS ENUM ('a', 'b');
+CREATE DOMAIN own.d AS own.e DEFAULT 'a';
+SET ROLE {guest}; CREATE TABLE of_it (id int PRIMARY KEY, x own.t, y own.e[], z own.d, n int);
+INSERT INTO of_it VALUES (1, ROW(1, 'x'), '{{a,b}}', 'b', 7);
+CREATE TABLE own.theirs (a int, e own.e); INSERT INTO own.theirs VALUES (1, 'b'); CREATE VIEW own.v AS TABLE own.theirs;
+RESET ROLE
+"""
+
+
+@pytest.mark.parametrize(
+    "text", ["DROP TABLE own.t CASCADE", "DROP TYPE own.e CASCADE", "DROP SCHEMA own CASCADE"]
+)
+async def test_values_of_others_are_kept(ground: Ground, roles: list[str], text: str) -> None:
+    owner, guest = roles
+    await ground.given(MADE_OF.format(owner=owner, guest=guest))
+    before = await ground.content()
+    with inside(ground.database) as through:
+        await send(through, text, owner.strip('"').replace(" ", "%20"))
+        assert through.gaps() == []
+    await back_and_again(ground, before)
+
+
+async def test_nobody_has_values_kept_that_he_could_not_take(
+    ground: Ground, roles: list[str]
+) -> None:
+    owner, guest = roles
+    await ground.given(MADE_OF.format(owner=owner, guest=guest))
+    await ground.db.execute(f"SET SESSION AUTHORIZATION {owner}")
+    kept = "SELECT hotrollback.keep_v1('of_it'::regclass, ARRAY[{}]::name[])"
+    assert await ground.rows(kept.format("'n'")) == [(False,)]
+    assert await ground.rows(kept.format("'n', 'x'")) == [(False,)]
+    assert await ground.rows(kept.format("'x', 'y'")) == [(True,)]
+    await ground.db.execute("RESET SESSION AUTHORIZATION")

@@ -31,16 +31,44 @@ BEGIN
     RETURN stands;
 END $$;
 
--- A column of a table (t) as it is kept, under another name: what is made of users' types or collations as
--- text, since these may be dropped later.
-CREATE FUNCTION hotrollback.value_v1(relation oid, column_ name, called text) RETURNS text
+-- A column of a row as it is kept, under another name: what is made of users' types or collations as text, since
+-- these may be dropped later.
+CREATE FUNCTION hotrollback.value_v1(relation oid, column_ name, alias text, called text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog
     AS $$
-    SELECT format(CASE WHEN t.oid >= 16384 OR t.typelem >= 16384 THEN 'hotrollback.pinned_v1(t.%I) AS %I'
-                       WHEN a.attcollation <> 0 THEN 't.%I COLLATE pg_catalog."default" AS %I'
-                       ELSE 't.%I AS %I' END, column_, called)
+    SELECT format(CASE WHEN t.oid >= 16384 OR t.typelem >= 16384 THEN 'hotrollback.pinned_v1(%2$s.%1$I) AS %3$s'
+                       WHEN a.attcollation <> 0 THEN '%2$s.%1$I COLLATE pg_catalog."default" AS %3$s'
+                       ELSE '%2$s.%1$I AS %3$s' END, column_, alias, called)
       FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
      WHERE a.attrelid = relation AND a.attname = column_
+$$;
+
+-- Some columns of a row, as text that can be compared. Nobody's cast is called, as to_jsonb() of the row would.
+CREATE FUNCTION hotrollback.rest_v1(relation oid, alias text, columns name[]) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT format('(SELECT pg_catalog.to_jsonb(r)::pg_catalog.text FROM (SELECT %s) r)',
+                  string_agg(hotrollback.value_v1(relation, c, quote_ident(alias), quote_ident(c)), ', '))
+      FROM unnest(columns) c
+$$;
+
+-- Whether a column rests on what a role might drop: its type, or what that is made of.
+CREATE FUNCTION hotrollback.may_take_v1(role name, relation oid, number integer) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    WITH RECURSIVE needed(class, oid) AS (
+        SELECT d.refclassid, d.refobjid FROM pg_depend d
+         WHERE (d.classid, d.objid, d.objsubid) = ('pg_class'::regclass, relation, number)
+         UNION
+        SELECT d.refclassid, d.refobjid
+          FROM needed n JOIN pg_depend d ON (d.classid, d.objid) = (n.class, n.oid)
+         WHERE n.oid <> relation)
+    SELECT EXISTS (
+        SELECT FROM needed n
+          LEFT JOIN pg_type t ON n.class = 'pg_type'::regclass AND t.oid = n.oid
+          LEFT JOIN pg_class c ON n.class = 'pg_class'::regclass AND c.oid = n.oid
+          LEFT JOIN pg_namespace s ON n.class = 'pg_namespace'::regclass AND s.oid = n.oid
+         WHERE n.oid <> relation AND pg_has_role(role, coalesce(t.typowner, c.relowner, s.nspowner), 'USAGE'))
 $$;
 
 -- Nothing is copied for whoever could not drop them. What is kept is told to record_ddl_v1. Returns
@@ -59,7 +87,8 @@ DECLARE
     small boolean;
 BEGIN
     SELECT sum(pg_table_size(c.oid)) <= (SELECT m.keep_limit FROM hotrollback.meta m)
-           AND bool_and(pg_has_role(session_user, c.relowner, 'MEMBER'))
+           AND (bool_and(pg_has_role(session_user, c.relowner, 'MEMBER'))
+                OR (SELECT bool_and(hotrollback.may_take_v1(session_user, relation, n)) FROM unnest(numbers) n))
       INTO small
       FROM pg_class c
      WHERE c.relkind IN ('r', 'p')
@@ -84,10 +113,13 @@ BEGIN
         'CREATE TABLE hotrollback_bin.%I AS SELECT %s, %s FROM %s t', called,
         CASE WHEN keys = '{}' THEN
             format('%1$s AS key, row_number() OVER (PARTITION BY %1$s) AS number',
-                   hotrollback.rest_v1('t', columns))
-        ELSE (SELECT string_agg(hotrollback.value_v1(relation, u.name, 'key_' || u.n), ', ')
+                   hotrollback.rest_v1(relation, 't', ARRAY(
+                       SELECT a.attname FROM pg_attribute a
+                        WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+                          AND a.attname <> ALL (columns))))
+        ELSE (SELECT string_agg(hotrollback.value_v1(relation, u.name, 't', 'key_' || u.n), ', ')
                 FROM unnest(keys) WITH ORDINALITY AS u(name, n)) END,
-        (SELECT string_agg(hotrollback.value_v1(relation, u.name, 'value_' || u.n), ', ')
+        (SELECT string_agg(hotrollback.value_v1(relation, u.name, 't', 'value_' || u.n), ', ')
            FROM unnest(columns) WITH ORDINALITY AS u(name, n)),
         place);
     INSERT INTO hotrollback.kept (name, relid, schema, "table", role, keys, columns, stands)
@@ -110,11 +142,6 @@ BEGIN
     PERFORM set_config('hotrollback.kept', told::text, true);
     RETURN true;
 END $$;
-
--- A row without some of its columns, as text that can be compared.
-CREATE FUNCTION hotrollback.rest_v1(alias text, columns name[]) RETURNS text
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
-    AS $$ SELECT format('(to_jsonb(%I) - %L::text[])::text', alias, columns::text[]) $$;
 
 -- Where a sequence stands that is about to be dropped.
 CREATE FUNCTION hotrollback.keep_sequence_v1(relation oid) RETURNS void

@@ -303,7 +303,7 @@ DECLARE
     dropping text;
 BEGIN
     PERFORM hotrollback.must_own_v1(tables);
-    IF NOT EXISTS (SELECT FROM hotrollback.resting_on_v1(hotrollback.relations_as_objects_v1(tables)) r
+    IF NOT EXISTS (SELECT FROM hotrollback.resting_on_v1(hotrollback.droppable_v1(tables, apart)) r
                     WHERE (r.class, r.oid) = ($2, $3) AND r.sub IN (0, $4)) THEN
         RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'it does not go with the tables';
     END IF;

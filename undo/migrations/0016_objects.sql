@@ -32,6 +32,18 @@ SELECT 'pg_proc'::regclass, p.oid, 'ROUTINE', p.proname, n.nspname, n.oid, p.pro
   FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace;
 GRANT SELECT ON hotrollback.object TO PUBLIC;
 
+-- What a role drops with tables: these; `apart`: and what types and routines it might drop.
+CREATE FUNCTION hotrollback.droppable_v1(tables oid[], apart boolean) RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT hotrollback.relations_as_objects_v1(tables) || coalesce(
+        (SELECT jsonb_agg(jsonb_build_array(o.class::bigint, o.oid::bigint))
+           FROM hotrollback.object o JOIN pg_namespace n ON n.oid = o.namespace
+          WHERE apart AND NOT o.within
+            AND (pg_has_role(session_user, o.owner, 'USAGE') OR pg_has_role(session_user, n.nspowner, 'USAGE'))),
+        '[]')
+$$;
+
 -- With what was made with it and does not move with it: a range's functions and its multirange.
 CREATE FUNCTION hotrollback.object_parts_v1(wanted oid, object oid)
     RETURNS TABLE (turn integer, class oid, oid oid)

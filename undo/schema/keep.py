@@ -26,7 +26,9 @@ async def values(db: Database, deltas: Iterable[Delta], there: There) -> None:
         one = there.find(delta.now) if delta.now else None
         if one is None or one.relid not in there.relids:
             continue
-        if one.kind == "column" and (delta.then is None or _retyped(delta)):
+        if one.kind == "column" and (
+            delta.then is None or delta.differs("type", "collation", "generated")
+        ):
             going.setdefault(there.relids[one.relid][0], []).append(one.image["name"])
         elif one.kind == "sequence" and delta.then is None:
             await db.execute("SELECT hotrollback.keep_sequence_v1($1)", there.relids[one.relid][0])
@@ -113,11 +115,8 @@ async def _write(
             for n, key in enumerate(keys, 1)
         ]
     else:
-        # What others have added since tells nothing.
-        others = [c.image["name"] for c in there.components if _column_of(c, one)]
-        others += [_bare(besides), *(_bare(name) for name, _ in into.values())]
-        without = ", ".join(quote_literal(name) for name in others if name not in told)
-        rest = f"(pg_catalog.to_jsonb(x) OPERATOR(pg_catalog.-) ARRAY[{without}])::pg_catalog.text"
+        place = there.relids[one.relid][0]
+        rest = await db.fetchval(_REST, place, told)
         source += (
             f", (SELECT x.tableoid, x.ctid AS place, {rest} AS key,"
             f" pg_catalog.row_number() OVER (PARTITION BY {rest} ORDER BY x.ctid) AS number"
@@ -133,18 +132,14 @@ async def _write(
     await _silently(db, statement, done)
 
 
+# What others have added since tells nothing.
+_REST: Final = "SELECT hotrollback.rest_v1($1, 'x', $2::pg_catalog.text[]::pg_catalog.name[])"
+
+
 async def _left(db: Database, kept: str) -> list[str]:
     """The columns that were left of the row; none are known where there was no row."""
     text = await db.fetchval(f"SELECT key FROM hotrollback_bin.{quote_ident(kept)} LIMIT 1")
     return [] if text is None else list(json.loads(text))
-
-
-def _column_of(one: Component, of: Component) -> bool:
-    return one.kind == "column" and one.relid == of.relid
-
-
-def _bare(quoted: str) -> str:
-    return quoted[1:-1].replace('""', '"')
 
 
 async def _silently(db: Database, statement: str, done: list[str]) -> None:
