@@ -113,6 +113,29 @@ async def test_as_whoever_owns_it(ground: Ground, through: Inside, name: str) ->
     assert columns_sorted(await ground.content()) == columns_sorted(after)
 
 
+@pytest.mark.parametrize("text", [
+    "UPDATE t SET v = 'w'; DROP TABLE t",
+    "BEGIN; DELETE FROM t WHERE id = 1; INSERT INTO child VALUES (2); DROP TABLE child; DROP TABLE t; COMMIT",
+    "DELETE FROM child; DROP TABLE child; DELETE FROM t; ALTER TABLE t ADD n int",
+])  # fmt: skip
+@pytest.mark.given("""
+CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c');
+CREATE TABLE child (id int REFERENCES t ON DELETE CASCADE); INSERT INTO child VALUES (1), (3)""")
+async def test_a_redo_writes_rows_of_a_table_before_it_drops_it(
+    ground: Ground, through: Inside, text: str
+) -> None:
+    before = await ground.content()
+    await run(through, text.replace("DROP TABLE t", "DROP TABLE t CASCADE"))
+    after = await ground.content()
+    for _ in range(2):
+        report = await ground.undo()
+        assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
+        assert columns_sorted(await ground.content()) == columns_sorted(before)
+        again = await redo(ground.db, None, by="test")
+        assert again.outcome is Outcome.DONE, (again.message, again.conflicts)
+        assert columns_sorted(await ground.content()) == columns_sorted(after)
+
+
 SAID = {
     "a role": ("CREATE ROLE somebody_new; DROP ROLE somebody_new", {("ddl", None)}),
     "an event trigger": ("ALTER EVENT TRIGGER hotrollback_ddl ENABLE ALWAYS", {("ddl", None)}),

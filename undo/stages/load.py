@@ -4,7 +4,7 @@ temporary table of the transaction.
 Images stay in the log; a change says where its record is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
@@ -68,15 +68,27 @@ class Matched:
     live: int  # of these, rows that are selected
     transactions: int  # of what is selected, moves too
     first: int  # LSN of the first selected change
-
-    @property
-    def gone(self) -> list[int]:
-        """Tables that the selection made: what else it did to them goes with them."""
-        return gone(self.moves)
+    gone: list[int]  # tables that the selection made: what else it did to them goes with them
 
 
-def gone(moves: Iterable[Move]) -> list[int]:
-    return sorted(move.relid for move in moves if move.op == CREATE)
+# What came back from the bin was there before: a redo does again what the undo did to its rows.
+_CAME_BACK: Final = """
+SELECT m.relid::pg_catalog.int8
+  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]),
+                  pg_catalog.unnest($2::pg_catalog.int8[])) AS m(relid, lsn)
+ WHERE EXISTS (SELECT FROM hotrollback.change b
+                WHERE b.relid = m.relid AND b.op = 'B'
+                  AND b.lsn < '0/0'::pg_catalog.pg_lsn + m.lsn)
+"""
+
+
+async def _gone(db: Database, moves: Sequence[Move], *, redo: bool) -> list[int]:
+    made = [move for move in moves if move.op == CREATE]
+    relids = {move.relid for move in made}
+    if made and redo:
+        places = [move.relid for move in made], [move.lsn for move in made]
+        relids -= {row[0] for row in await db.fetch(_CAME_BACK, *places)}
+    return sorted(relids)
 
 
 async def by_index(db: Database, *, on: bool) -> None:
@@ -119,9 +131,10 @@ async def match(db: Database, chosen: Chosen) -> Matched:
             f"  FROM pg_temp.{table} c WHERE c.op NOT IN {ROWS} AND {SELECTED} ORDER BY c.lsn"
         )
     ]
+    gone = await _gone(db, moves, redo=redo)
     if moves:
-        await _set_apart(db, table, along, gone(moves))
-    return Matched(f"pg_temp.{table}", f"pg_temp.{along}", moves, snapshot, *counted)
+        await _set_apart(db, table, along, gone)
+    return Matched(f"pg_temp.{table}", f"pg_temp.{along}", moves, snapshot, *counted, gone=gone)
 
 
 def _empty(*names: str) -> str:

@@ -2,6 +2,7 @@
 back. What others have to do with it by now is a conflict, found before anything moves.
 """
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -226,11 +227,20 @@ def _decide(
         goes.append(change)
 
 
-async def take_away(db: Database, moves: Moves) -> None:
-    """Before rows are written: their foreign keys would hold them."""
+async def take_away(db: Database, moves: Moves, gone: Container[int]) -> None:
+    """Before rows are written: their foreign keys would hold them. `gone`: those that go with their
+    rows; the others wait until theirs are written."""
     for change in moves.away:
         await db.execute("SELECT hotrollback.bin_keys_v1($1)", change.relid)
-    for change in moves.away:
+    await _bin(db, [change for change in moves.away if change.relid in gone])
+
+
+async def take_away_last(db: Database, moves: Moves, gone: Container[int]) -> None:
+    await _bin(db, [change for change in moves.away if change.relid not in gone])
+
+
+async def _bin(db: Database, away: Iterable[Move]) -> None:
+    for change in away:
         await db.execute("SELECT hotrollback.bin_v1($1, NULL)", change.relid)
 
 
