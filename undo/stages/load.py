@@ -63,12 +63,12 @@ class Matched:
     table: str  # of the changes of rows; those of tables that go as a whole are in `along`
     along: str
     moves: list[Move]  # tables that are to go, or to come back
+    gone: list[int]  # tables that the selection made: what else it did to them goes with them
     snapshot: str  # whatever was committed after it may be missing
     rows: int  # in table and along, moves too
     live: int  # of these, rows that are selected
     transactions: int  # of what is selected, moves too
     first: int  # LSN of the first selected change
-    gone: list[int]  # tables that the selection made: what else it did to them goes with them
 
 
 # What came back from the bin was there before: a redo does again what the undo did to its rows.
@@ -134,7 +134,7 @@ async def match(db: Database, chosen: Chosen) -> Matched:
     gone = await _gone(db, moves, redo=redo)
     if moves:
         await _set_apart(db, table, along, gone)
-    return Matched(f"pg_temp.{table}", f"pg_temp.{along}", moves, snapshot, *counted, gone=gone)
+    return Matched(f"pg_temp.{table}", f"pg_temp.{along}", moves, gone, snapshot, *counted)
 
 
 def _empty(*names: str) -> str:
