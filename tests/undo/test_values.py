@@ -54,6 +54,24 @@ async def test_values_without_an_attribute_are_said_to_be_lost(ground: Ground, t
         assert through.gaps() == [("lost", "pair")]
 
 
+async def test_values_that_others_gave_an_attribute_are_a_conflict(ground: Ground) -> None:
+    await ground.given(
+        "CREATE TYPE pair AS (a text); CREATE TABLE t (id int PRIMARY KEY, p pair, q pair[]);"
+        "INSERT INTO t VALUES (1, ROW('x')), (2, NULL)"
+    )
+    await ground.write("ALTER TYPE pair ADD ATTRIBUTE b int")
+    await ground.write("UPDATE t SET p = ROW('y', 3) WHERE id = 2", tag="good")
+    report = await ground.undo()
+    assert [(c.relation, c.tag, c.detail) for c in report.conflicts] == [
+        (
+            "attribute public.pair.b",
+            "good",
+            "values that may hold attribute public.pair.b were written since, in 1 row",
+        )
+    ]
+    assert await ground.rows("SELECT (p).b FROM t WHERE id = 2") == [(3,)]
+
+
 CASTS = """
 CREATE TABLE called (by name); GRANT INSERT ON called TO PUBLIC; GRANT CREATE ON SCHEMA public TO app; SET ROLE app;
 CREATE TYPE e AS ENUM ('a');

@@ -85,6 +85,8 @@ async def conflicts_of(
                 continue
             found += await _written(db, chosen, command, delta, now)
             found += await _resting(db, command, delta, now, ours)
+        elif delta.then is None and delta.kind == "attribute" and delta.any.relid not in made:
+            found += await _stored(db, chosen, command, delta, now)
     return tuple(found)
 
 
@@ -114,6 +116,35 @@ async def _written(
         )
         what = f"{one.label} was given values since"
     return await _rows(db, chosen, command, delta, place[0], which, what)
+
+
+# Columns of a composite type, as they are called now.
+_STORING: Final = """
+SELECT a.attrelid::pg_catalog.int8 AS relid, a.attname::pg_catalog.text AS name
+  FROM pg_catalog.pg_type t
+  JOIN pg_catalog.pg_attribute a ON a.atttypid IN (t.oid, t.typarray) AND NOT a.attisdropped
+  JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p')
+ WHERE t.typrelid = $1
+"""
+
+
+async def _stored(
+    db: Database, chosen: Chosen, command: Command, delta: Delta, now: There
+) -> list[Conflict]:
+    """Values of its type that were written since may hold it."""
+    found: list[Conflict] = []
+    place = now.relids.get(delta.any.relid)
+    if place is None:
+        return found
+    for row in await db.fetch(_STORING, place[0]):
+        name = quote_literal(row["name"])
+        which = (
+            f"c.op <> 'D' AND (c.after OPERATOR(pg_catalog.->>) {name})"
+            f" IS DISTINCT FROM (c.before OPERATOR(pg_catalog.->>) {name})"
+        )
+        what = f"values that may hold {delta.any.label} were written since"
+        found += await _rows(db, chosen, command, delta, row["relid"], which, what)
+    return found
 
 
 async def _names(db: Database, command: Command, one: Component) -> list[str]:
