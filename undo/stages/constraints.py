@@ -90,7 +90,7 @@ async def _unique(db: Database, rows: Rows, unique: Unique, found: Findings) -> 
     if unique.relid != family.root:
         source = f"ONLY {family.heaps[unique.relid].name}"
     query = (
-        f"SELECT e.n, t.tableoid::pg_catalog.int8 AS relid, t.ctid AS tid,"
+        f"SELECT e.n, e.op = 'I' AS comes, t.tableoid::pg_catalog.int8 AS relid, t.ctid AS tid,"
         f"       (SELECT m.n FROM {rows.now} m WHERE m.relid = t.tableoid AND m.tid = t.ctid"
         f"         LIMIT 1) AS mine,"
         f"       {going(rows, unique.columns, 't')} AS going"
@@ -103,11 +103,12 @@ async def _unique(db: Database, rows: Rows, unique: Unique, found: Findings) -> 
         f"                      AND s.relid = t.tableoid AND s.tid = t.ctid)"
     )
     names = ", ".join(unique.columns)
-    for n, relid, tid, mine, leaves in await db.fetch(query):
+    for n, comes, relid, tid, mine, leaves in await db.fetch(query):
         if leaves:
             found.colliding.update((n, mine))
         else:
-            kind = Kind.OCCUPIED if unique is family.key else Kind.UNIQUE
+            # One that is there already cannot become the other one, too.
+            kind = Kind.OCCUPIED if unique is family.key and comes else Kind.UNIQUE
             detail = f"another row has its {names} now"
             found.obstacles.append(Obstacle(n, kind, detail=detail, rows=((relid, tuple(tid)),)))
 
