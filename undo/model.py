@@ -38,7 +38,7 @@ class Kind(StrEnum):
     PRIVILEGE = "privilege"  # the recorded role may not do what the log says it did
     GONE = "relation_gone"  # the table was dropped
     SCHEMA = "schema"  # a column that the row needs was dropped
-    CHECK = "check"  # a row that was merged breaks a rule of its table
+    CHECK = "check"  # a row, as it was or as it is merged, breaks a rule of its table
 
 
 class Resolution(StrEnum):

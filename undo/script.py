@@ -22,7 +22,7 @@ from undo.stages.moves import Moves
 from undo.stages.order import Sequence
 from undo.stages.rows import Rows
 from undo.stages.settle import Settled
-from undo.tables import ForeignKey, equal
+from undo.tables import ForeignKey
 
 Say = Callable[[str], None]
 
@@ -241,10 +241,12 @@ class _Script:
             rows = laid.rows[root]
             for unique in rows.family.uniques:
                 if not unique.immediate:
-                    found = equal(unique.columns, unique.operators, "t", "x")
+                    found = unique.clash("t", "x")
                     source = f"SELECT FROM {rows.family.source} t, x WHERE {found}"
                     count = f"(SELECT GREATEST(pg_catalog.count(*), 1) FROM ({source}) y)"
-                    query = self._wanted(rows, unique.columns, "true")
+                    query = self._wanted(
+                        rows, unique.columns, "true", nulls=not unique.nulls_distinct
+                    )
                     await self._check(query, unique.name, unique.columns, count, 1)
 
     async def _refers(self, rows: Rows, key: ForeignKey) -> None:
@@ -270,9 +272,12 @@ class _Script:
         )
         await self._check(query, key.name, key.parent_columns, count, 0)
 
-    def _wanted(self, rows: Rows, names: tuple[str, ...], where: str) -> str:
+    def _wanted(
+        self, rows: Rows, names: tuple[str, ...], where: str, *, nulls: bool = False
+    ) -> str:
         columns = pieces.columns_of(rows, names)
         full = " AND ".join(f"w.{quote_ident(c.name)} IS NOT NULL" for c in columns)
+        full = "true" if nulls else full
         return (
             f"SELECT DISTINCT {pieces.values(columns, 'w')}"
             f"  FROM {rows.want} w JOIN {rows.effects} e ON e.n = w.{rows.n}"

@@ -24,6 +24,17 @@ class Unique:
     immediate: bool  # not deferrable: enforced row by row
     nulls_distinct: bool
 
+    def clash(self, left: str, right: str) -> str:
+        """Whether two rows (aliases) cannot both be there."""
+        if self.nulls_distinct:
+            return equal(self.columns, self.operators, left, right)
+        pairs = zip(self.columns, self.operators, strict=True)
+        return " AND ".join(
+            f"({equal((column,), (operator,), left, right)}"
+            f" OR ({left}.{quote_ident(column)} IS NULL AND {right}.{quote_ident(column)} IS NULL))"
+            for column, operator in pairs
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
@@ -186,6 +197,7 @@ HAVING pg_catalog.count(*) = pg_catalog.cardinality(k.conkey)
  ORDER BY k.oid
 """
 
+# Those that the server looks after.
 _FOREIGN_KEYS: Final = """
 SELECT k.conname AS name, k.conrelid::pg_catalog.int8 AS child,
        k.confrelid::pg_catalog.int8 AS parent,
@@ -221,6 +233,7 @@ SELECT k.conname AS name, k.conrelid::pg_catalog.int8 AS child,
        COALESCE(pg_catalog.to_jsonb(k) ->> 'conperiod', 'false') = 'true' AS temporal
   FROM pg_catalog.pg_constraint k
  WHERE k.contype = 'f' AND k.conparentid = 0
+   AND COALESCE(pg_catalog.to_jsonb(k) ->> 'conenforced', 'true') = 'true'
    AND (k.conrelid = ANY ($1::pg_catalog.oid[]) OR k.confrelid = ANY ($1::pg_catalog.oid[]))
  ORDER BY k.oid
 """

@@ -15,6 +15,8 @@ _RETRIED: Final = frozenset({"40P01", "40001"})
 # A unique value or an exclusion: somebody took it in the last moment, or rows of the undo get it
 # from one another by an index over expressions, which then needs them to be parked.
 _COLLISIONS: Final = frozenset({"23505", "23P01"})
+# Values that a column does not take, and constraints.
+_REFUSALS: Final = ("22", "23")
 _ATTEMPTS: Final = 3
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _LOCK_TIMEOUT: Final = "30s"
@@ -69,12 +71,13 @@ def after(error: Exception, trial: Trial, request: UndoRequest) -> Trial | None:
             tries = "" if blocked == 1 else f", in {blocked} attempts"
             raise RowsLocked(lock_timeout(request) + tries) from error
         return replace(trial, blocked=blocked)
-    if state in _COLLISIONS and trial.number == _ATTEMPTS:
+    if state in _COLLISIONS and trial.number < _ATTEMPTS:
+        return replace(trial.next(), park_all=True)
+    if state is not None and state.startswith(_REFUSALS):
+        said = str(error).partition("\n")[0]
         detail = getattr(error, "detail", None)
-        raise Refused(f"{error} ({detail})" if detail else error) from error
-    if state not in _RETRIED | _COLLISIONS or trial.number == _ATTEMPTS:
-        return None
-    return replace(trial.next(), park_all=trial.park_all or state in _COLLISIONS)
+        raise Refused(f"{said} ({detail})" if detail else said) from error
+    return trial.next() if state in _RETRIED and trial.number < _ATTEMPTS else None
 
 
 def lock_timeout(request: UndoRequest) -> str:

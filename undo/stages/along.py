@@ -4,10 +4,11 @@ from collections.abc import Collection
 from typing import Final
 
 from undo.database import Database
-from undo.image import quote_ident, quote_literal
+from undo.image import COLUMNS_SQL, quote_ident, read_back, read_columns
 from undo.model import Along
 from undo.stages.check import Obstacle
 from undo.stages.chosen import SESSION_OF
+from undo.stages.constraints import paired
 from undo.stages.load import DEAD
 from undo.stages.rows import Laid
 from undo.tables import ForeignKey, Tables
@@ -45,6 +46,7 @@ SELECT x.n, c.xid
   FROM {referring} x
  CROSS JOIN LATERAL (
        SELECT c.xid, {dead} AS dead FROM hotrollback.change c
+        CROSS JOIN LATERAL {parent} p
         WHERE c.relid = ANY ($1::pg_catalog.oid[]) AND c.op IN ('D', 'U') AND {same}
         ORDER BY c.lsn DESC LIMIT 1) AS c
  WHERE x.n = ANY ($2::pg_catalog.int4[]) AND NOT c.dead
@@ -76,13 +78,14 @@ async def _orphaned(
     db: Database, tables: Tables, laid: Laid, key: ForeignKey, numbers: list[int]
 ) -> Ways:
     child = laid.rows[tables.roots[key.child]]
-    same = " AND ".join(
-        f"c.before ->> {quote_literal(parent)} = pg_catalog.format('%s', x.{quote_ident(ours)})"
-        for parent, ours in zip(key.parent_columns, key.child_columns, strict=True)
-    )
+    known = read_columns([tuple(row) for row in await db.fetch(COLUMNS_SQL, [key.parent])])
+    parents = [c for c in known.get(key.parent, ()) if c.name in key.parent_columns]
     columns = ", ".join(quote_ident(name) for name in key.child_columns)
     query = _ORPHANED.format(
-        referring=f"(SELECT {child.n} AS n, {columns} FROM {child.want})", dead=DEAD, same=same
+        referring=f"(SELECT {child.n} AS n, {columns} FROM {child.want})",
+        dead=DEAD,
+        parent=read_back(parents, "c.before"),
+        same=paired(key, "p", "x"),
     )
     return [(n, xid) for n, xid in await db.fetch(query, sorted(key.parent_heaps), numbers)]
 

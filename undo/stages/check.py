@@ -8,6 +8,7 @@ from typing import Final
 from undo.database import Database
 from undo.log import DELETE, INSERT, UPDATE
 from undo.model import Kind, Tid
+from undo.stages.checks import newly_broken
 from undo.stages.rows import Laid, Rows
 from undo.tables import ForeignKey
 
@@ -35,6 +36,10 @@ async def row_obstacles(db: Database, laid: Laid, *, trust_log: bool) -> list[Ob
         found += [o for o in await _changed(db, rows) if o.n not in aside]
         aside.update(o.n for o in found)
         found += [o for o in await _misfits(db, rows) if o.n not in aside]
+        aside.update(o.n for o in found)
+        for n, name in (await newly_broken(db, laid, rows)).items():
+            if n not in aside:
+                found.append(Obstacle(n, Kind.CHECK, detail=f"as it was, it breaks {name}"))
         aside.update(o.n for o in found)
     return found
 

@@ -14,7 +14,7 @@ from undo.image import quote_ident
 from undo.model import Kind
 from undo.stages.check import Obstacle
 from undo.stages.rows import Laid, Rows
-from undo.tables import ForeignKey, Tables, Unique, equal
+from undo.tables import ForeignKey, Tables, Unique
 
 # Of the rows that refer to one that goes, so many are named.
 _NAMED: Final = 1000
@@ -96,7 +96,7 @@ async def _unique(db: Database, rows: Rows, unique: Unique, found: Findings) -> 
         f"       {going(rows, unique.columns, 't')} AS going"
         f"  FROM {rows.effects} e JOIN {rows.want} w ON w.{rows.n} = e.n"
         f"  LEFT JOIN {rows.ours} o ON o.{rows.n} = e.n"
-        f"  JOIN {source} t ON {equal(unique.columns, unique.operators, 't', 'w')}"
+        f"  JOIN {source} t ON {unique.clash('t', 'w')}"
         f" WHERE e.active AND e.root = {family.root}"
         f"   AND (e.op = 'I' OR {rekeyed(rows, unique.columns)})"
         f"   AND NOT EXISTS (SELECT FROM {rows.now} s WHERE s.n = e.n"
@@ -245,7 +245,7 @@ async def _doubled(db: Database, rows: Rows, unique: Unique) -> bool:
         await db.fetchval(
             f"SELECT EXISTS (SELECT FROM {rows.want} w"
             f"  JOIN {rows.effects} e ON e.n = w.{rows.n} AND e.active AND e.op <> 'D'"
-            f"  JOIN {rows.family.source} t ON {equal(unique.columns, unique.operators, 't', 'w')}"
+            f"  JOIN {rows.family.source} t ON {unique.clash('t', 'w')}"
             f" GROUP BY w.{rows.n} HAVING pg_catalog.count(*) > 1)"
         )
     )

@@ -8,10 +8,10 @@ the selection left there, it stays as it is now.
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Final
 
 from undo.database import Database
 from undo.image import Column, joined, quote_ident, quote_literal, read_back, same_value
+from undo.stages.checks import broken_rules, generate, take_as_ours
 from undo.stages.load import Partitions, serial
 from undo.stages.rows import Laid, Rows
 
@@ -34,7 +34,9 @@ async def merge(db: Database, laid: Laid, parts: Partitions, numbers: Collection
             continue
         table = await _steps(db, laid, rows, columns, parts, numbers)
         await _take_apart(db, rows, columns, table, merged)
-        await _check(db, rows, numbers, merged)
+        await generate(db, rows, numbers)
+        merged.broken.update(await broken_rules(db, rows, numbers))
+    await take_as_ours(db, laid, numbers)
     return merged
 
 
@@ -129,37 +131,12 @@ async def _take_apart(
 
 
 async def _rewrite(db: Database, rows: Rows, columns: list[Column], table: str) -> None:
-    """From now on the selection seems to have left the row as it is. It stays in its partition,
-    unless what is set back moves it."""
-    for images, value in ((rows.want, "m"), (rows.ours, "t")):
-        given = _each(columns, f"{{0}} = m.{value}{{1}}")
-        await db.execute(f"UPDATE {images} x SET {given} FROM {table} m WHERE m.n = x.{rows.n}")
+    """The row stays in its partition, unless what is set back moves it."""
+    given = _each(columns, "{0} = m.m{1}")
+    await db.execute(f"UPDATE {rows.want} x SET {given} FROM {table} m WHERE m.n = x.{rows.n}")
     await db.execute(f"UPDATE {rows.now} x SET fits = true FROM {table} m WHERE m.n = x.n")
     await db.execute(
         f"UPDATE {rows.effects} x SET first_relid = l.relid, mover = $1"
         f"  FROM {table} m JOIN {rows.now} l ON l.n = m.n WHERE m.n = x.n",
         rows.family.partitioned,
     )
-
-
-_CHECKS: Final = """
-SELECT k.conname::pg_catalog.text AS name, pg_catalog.pg_get_expr(k.conbin, k.conrelid) AS rule,
-       c.relname::pg_catalog.text AS relation
-  FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
- WHERE k.conrelid = $1 AND k.contype = 'c'
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a
-                    WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
-                      AND a.attgenerated <> '')
-"""
-
-
-async def _check(db: Database, rows: Rows, numbers: Collection[int], merged: Merged) -> None:
-    """Rows that nobody has ever written may break a rule. What is generated the server looks at."""
-    for name, rule, relation in await db.fetch(_CHECKS, rows.family.root):
-        alias = quote_ident(relation)
-        broken = await db.fetch(
-            f"SELECT {alias}.{rows.n} FROM {rows.want} {alias}"
-            f" WHERE {alias}.{rows.n} = ANY ($1::pg_catalog.int4[]) AND ({rule}) IS FALSE",
-            sorted(numbers),
-        )
-        merged.broken.update((row[0], name) for row in broken)

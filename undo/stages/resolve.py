@@ -6,12 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from undo.database import Database
-from undo.image import image, quote_ident
+from undo.image import image
 from undo.log import UPDATE
 from undo.model import Kind, Resolution
 from undo.policies import POLICIES
 from undo.stages.along import in_the_way
 from undo.stages.check import Obstacle, row_obstacles
+from undo.stages.checks import take_as_ours
 from undo.stages.constraints import constraint_findings
 from undo.stages.merge import merge
 from undo.stages.rows import Laid, drop, heaps_of, set_aside_unchanged
@@ -66,7 +67,7 @@ async def _decide(
     dropped = await drop(db, laid, [o.n for o in by[Resolution.DROP]])
     for obstacle in by[Resolution.OVERWRITE]:
         await _overwrite(db, laid, obstacle)
-    await _take_as_ours(db, laid, [o.n for o in by[Resolution.OVERWRITE]])
+    await take_as_ours(db, laid, [o.n for o in by[Resolution.OVERWRITE]])
     return bool(merged or dropped or by[Resolution.OVERWRITE])
 
 
@@ -150,23 +151,3 @@ async def _take_over(db: Database, laid: Laid, obstacle: Obstacle) -> None:
         obstacle.n,
         tid,
     )
-
-
-async def _take_as_ours(db: Database, laid: Laid, numbers: Collection[int]) -> None:
-    """From now on the selection seems to have left these rows as they are: what it is asked of
-    constraints is what the undo really makes of the row that is there."""
-    for rows in laid.rows.values() if numbers else ():
-        given = [quote_ident(c.name) for c in rows.columns if not c.virtual]
-        names = ", ".join([rows.n, *given])
-        values = ", ".join(["m.n", *(f"t.{name}" for name in given)])
-        await db.execute(
-            f"DELETE FROM {rows.ours} o USING {rows.now} m"
-            f" WHERE m.n = o.{rows.n} AND m.n = ANY ($1::pg_catalog.int4[])",
-            sorted(numbers),
-        )
-        await db.execute(
-            f"INSERT INTO {rows.ours} ({names}) SELECT {values} FROM {rows.now} m"
-            f"  JOIN {rows.family.source} t ON t.tableoid = m.relid AND t.ctid = m.tid"
-            f" WHERE m.n = ANY ($1::pg_catalog.int4[])",
-            sorted(numbers),
-        )

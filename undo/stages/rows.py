@@ -11,7 +11,16 @@ from typing import Final
 
 from undo.database import Database, sqlstate
 from undo.errors import Refused
-from undo.image import Column, compared, image, quote_ident, quote_literal, read_back, same
+from undo.image import (
+    Column,
+    compared,
+    image,
+    quote_ident,
+    quote_literal,
+    read_back,
+    same,
+    same_value,
+)
 from undo.log import COMMAND
 from undo.stages.chains import Chained
 from undo.stages.load import DEAD, Partitions, serial
@@ -43,10 +52,14 @@ class Rows:
         return tuple(c for c in self.columns if c.written and c.identity != "a")
 
     def differ(self, columns: Iterable[str], left: str, right: str) -> str:
-        """Whether two rows differ in these columns, byte by byte."""
+        """Whether two rows differ in these columns, byte by byte: generated ones count, too."""
         by_name = {column.name: column for column in self.columns}
         chosen = [by_name[name] for name in columns if name in by_name]
-        return f"NOT {same(chosen, left, right)}"
+        alike = (
+            same_value(c, f"{left}.{quote_ident(c.name)}", f"{right}.{quote_ident(c.name)}")
+            for c in chosen
+        )
+        return f"NOT ({' AND '.join(alike) or 'true'})"
 
     def text(self, alias: str) -> str:
         """All of a row as one text."""

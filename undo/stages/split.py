@@ -14,7 +14,7 @@ from undo.stages.constraints import foreign_keys, has, paired, rekeyed
 from undo.stages.load import serial
 from undo.stages.rows import Laid, Rows
 from undo.stages.settle import Settled
-from undo.tables import ForeignKey, Tables, Unique, equal
+from undo.tables import ForeignKey, Tables, Unique
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ def _to_have(rows: Rows, unique: Unique, pair: str) -> str:
         source = f"ONLY {rows.family.heaps[unique.relid].name}"
     return (
         f"SELECT {pair} FROM {_arrives(rows, unique.columns)} x"
-        f"  JOIN {source} t ON {equal(unique.columns, unique.operators, 't', 'x')}"
+        f"  JOIN {source} t ON {unique.clash('t', 'x')}"
         f"  JOIN {_leaves(rows, unique.columns)} y ON y.relid = t.tableoid AND y.tid = t.ctid"
         f" WHERE x.{rows.n} <> y.n"
     )
