@@ -65,6 +65,11 @@ _SETTINGS: Final = (
     ("client_min_messages", "warning"),
 )
 
+_NEXT: Final = (
+    "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())"
+    "::pg_catalog.text::pg_catalog.int8"
+)
+
 
 def _silence(_stage: str, _done: int, _total: int) -> None:
     """Nobody watches."""
@@ -86,7 +91,7 @@ async def run(
         raise UsageError("a redo takes nobody along: undo what is in its way first")
     await ready(db)
     await summarize(db)
-    trial = Trial(script=script)
+    trial = Trial(script=script, began=await db.fetchval(_NEXT))
     while True:
         try:
             async with db.transaction(isolation="read_committed"):
@@ -98,7 +103,7 @@ async def run(
         except TakeAlong as more:
             if part.listed:
                 raise Outdated from more
-            trial = replace(trial, along=trial.along | more.xids)
+            trial = trial.taking(more.xids)
         except Again:
             trial = trial.next()
         except Exception as error:

@@ -18,6 +18,7 @@ _COLLISIONS: Final = frozenset({"23505", "23P01"})
 # Values that a column does not take, and constraints.
 _REFUSALS: Final = ("22", "23")
 _ATTEMPTS: Final = 3
+_CHASES: Final = 20
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _LOCK_TIMEOUT: Final = "30s"
 # Where another time was asked for: how often it is tried, and the first pause in between, seconds.
@@ -52,6 +53,8 @@ class Trial:
     number: int = 1
     park_all: bool = False
     along: frozenset[int] = frozenset()
+    began: int = 0  # transactions from this one on began later than the undo
+    chases: int = 0  # attempts that ended at what these did
     blocked: int = 0  # attempts that ended at a lock
     begun: float = field(default_factory=monotonic)
     script: Say | None = None
@@ -60,6 +63,13 @@ class Trial:
         if self.number == _ATTEMPTS:
             raise TooBusy(_ATTEMPTS)
         return replace(self, number=self.number + 1)
+
+    def taking(self, more: frozenset[int]) -> "Trial":
+        """Whoever goes on writing these rows could be run after for ever."""
+        chases = self.chases + (max(more) >= self.began)
+        if chases > _CHASES:
+            raise TooBusy(_CHASES)
+        return replace(self, along=self.along | more, chases=chases)
 
 
 def after(error: Exception, trial: Trial, request: UndoRequest) -> Trial | None:
