@@ -324,7 +324,8 @@ async def _redone(one: _One, members: list[int], between: Between) -> Report:
         if report.outcome is not Outcome.DONE:
             if not done:
                 return report
-            told = f"{report.message.partition('. ')[0]}. {len(done)} batches were redone before"
+            why = report.message.partition(". ")[0]
+            told = f"{why}. {len(done)} batches were redone before and stay so; REDO again goes on"
             found = summed([*done, report])
             return replace(found, outcome=report.outcome).with_message(told)
         done.append(report)

@@ -229,3 +229,17 @@ async def test_killed_at_any_point_it_goes_on(ground: Ground) -> None:
     assert groups == 1 < numbers
     assert (await redo(ground, None)).batches == numbers
     assert await contents(ground) == after
+
+
+async def test_a_redo_that_meets_others_half_way_goes_on_later(ground: Ground) -> None:
+    await ground.given(ORDERS)
+    await ground.write("UPDATE t SET v = 1")
+    undone = await undo(ground, 2)
+    await ground.write("UPDATE t SET v = 7 WHERE id = 5", tag="later")
+    stopped = await redo(ground, undone.undo_id)
+    assert (stopped.outcome, stopped.batches) == (Outcome.CONFLICTS, 2)
+    assert "2 batches were redone before and stay so" in stopped.message
+    await ground.write("UPDATE t SET v = 0 WHERE id = 5", tag="later")
+    rest = await batches.redo(ground.db, undone.undo_id, by="test", policy="force")
+    assert (rest.outcome, rest.batches) == (Outcome.DONE, undone.batches - 2)
+    assert await ground.rows("SELECT DISTINCT v FROM t") == [(1,)]
