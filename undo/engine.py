@@ -192,7 +192,7 @@ async def _rows(
         nothing = replace(report, outcome=Outcome.NOTHING)
         raise RolledBack(nothing.with_message("nothing was recorded that could be undone"))
     rules = await rules_of(db, request)
-    moves = await moves_of(db, chosen, matched, request)
+    moves = await moves_of(db, chosen, matched, request, rules)
     _extend(moves.along, trial)
     if not moves.stopped:
         await take_away(db, moves, matched.gone)

@@ -144,3 +144,13 @@ async def test_uninstall_is_refused_while_the_bin_holds_something(ground: Ground
     await purge(ground.db)
     assert (await uninstall(ground.db))[-1] == "dropped schema hotrollback"
     assert await ground.db.fetchval("SELECT to_regnamespace('hotrollback_bin') IS NULL")
+
+
+@pytest.mark.parametrize(("policy", "left"), [("skip", [(1,)]), ("force", [(0,)])])
+async def test_a_policy_of_the_table_alone(ground: Ground, policy: str, left: list[tuple]) -> None:
+    await ground.given("CREATE TABLE z (id int)")
+    await ground.write(MAKE)
+    await ground.write("UPDATE made SET v = 'x'", tag=THEIRS)
+    request = UndoRequest(Selection(tag=BAD), policies=(("made", policy),), by="test")
+    assert (await run(ground.db, request)).outcome is Outcome.DONE
+    assert await ground.rows(THERE) == left

@@ -14,6 +14,7 @@ from undo.policies import POLICIES
 from undo.report import TableReport
 from undo.request import UndoRequest
 from undo.stages.load import DEAD, ROWS, Matched
+from undo.stages.rules import Rules
 from undo.stages.select import SESSION_OF, Chosen
 
 
@@ -111,7 +112,9 @@ SELECT c.oid::pg_catalog.int8, pg_catalog.format('%I.%I', n.nspname, c.relname)
 """
 
 
-async def moves_of(db: Database, chosen: Chosen, matched: Matched, request: UndoRequest) -> Moves:
+async def moves_of(
+    db: Database, chosen: Chosen, matched: Matched, request: UndoRequest, rules: Rules
+) -> Moves:
     """What is to be moved; what is not there any more is not."""
     moves = Moves()
     # What happened to a table first says whether it was there before.
@@ -120,15 +123,20 @@ async def moves_of(db: Database, chosen: Chosen, matched: Matched, request: Undo
         firsts.setdefault(change.relid, change)
     made = {relid: change for relid, change in firsts.items() if change.op == CREATE}
     if made:
-        await _away(db, chosen, made, request, moves)
+        await _away(db, chosen, made, request, rules, moves)
     binned = {relid: change for relid, change in firsts.items() if change.op != CREATE}
     if binned:
-        await _back(db, binned, request, moves)
+        await _back(db, binned, rules, moves)
     return moves
 
 
 async def _away(
-    db: Database, chosen: Chosen, made: dict[int, Move], request: UndoRequest, moves: Moves
+    db: Database,
+    chosen: Chosen,
+    made: dict[int, Move],
+    request: UndoRequest,
+    rules: Rules,
+    moves: Moves,
 ) -> None:
     await _lock(db, made, request)
     first = len(chosen.args) + 1
@@ -154,7 +162,7 @@ async def _away(
             found.append(
                 _conflict(row["name"], Kind.LATER_CHANGE, "others have written to the table", row)
             )
-        _decide(moves, moves.away, change, found, request)
+        _decide(moves, moves.away, change, found, rules)
 
 
 _LOCKED: Final = f"""
@@ -176,7 +184,7 @@ async def _lock(db: Database, made: dict[int, Move], request: UndoRequest) -> No
         await db.execute(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
 
 
-async def _back(db: Database, binned: dict[int, Move], request: UndoRequest, moves: Moves) -> None:
+async def _back(db: Database, binned: dict[int, Move], rules: Rules, moves: Moves) -> None:
     going = [change.relid for change in moves.away]
     for row in await db.fetch(_BINNED, list(binned), going):
         change = binned.pop(row["relid"])
@@ -188,7 +196,7 @@ async def _back(db: Database, binned: dict[int, Move], request: UndoRequest, mov
             found.append(
                 _conflict(row["name"], Kind.UNIQUE, "its name belongs to another relation")
             )
-        _decide(moves, moves.back, change, found, request)
+        _decide(moves, moves.back, change, found, rules)
     there = dict(await db.fetch(_RESTORED, list(binned)))
     for change in binned.values():
         name = there.get(change.relid)
@@ -199,7 +207,7 @@ async def _back(db: Database, binned: dict[int, Move], request: UndoRequest, mov
             else (Kind.SCHEMA, "it was brought back from the bin already")
         )
         found = [_conflict(moves.names[change.relid], kind, detail)]
-        _decide(moves, moves.back, change, found, request)
+        _decide(moves, moves.back, change, found, rules)
 
 
 def _conflict(name: str, kind: Kind, detail: str, by: Any = None) -> Conflict:
@@ -209,11 +217,11 @@ def _conflict(name: str, kind: Kind, detail: str, by: Any = None) -> Conflict:
 
 
 def _decide(
-    moves: Moves, goes: list[Move], change: Move, found: list[Conflict], request: UndoRequest
+    moves: Moves, goes: list[Move], change: Move, found: list[Conflict], rules: Rules
 ) -> None:
     resolutions = set()
     for conflict in found:
-        resolution = POLICIES[request.policy](Kind(conflict.kind))
+        resolution = POLICIES[rules.policy_of(change.relid)](Kind(conflict.kind))
         if resolution is Resolution.TAKE_ALONG and conflict.xid is not None:
             moves.along.add(conflict.xid)
         resolutions.add(resolution)
