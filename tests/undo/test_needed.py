@@ -134,3 +134,20 @@ async def test_a_client_that_reads_strings_another_way_is_told_nothing(ground: G
         client.execute("DROP VIEW v")
         client.execute("DROP TABLE t")
         assert said == []
+
+
+async def test_a_constraint_that_is_there_keeps_it(ground: Ground) -> None:
+    """Also where one of the same name is a domain's in the bin."""
+    await ground.given(
+        "CREATE TYPE pair AS (a int, b int); CREATE TABLE t (p pair CONSTRAINT k CHECK ((p).a > 0));"
+        "CREATE FUNCTION f(int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true';"
+        "CREATE DOMAIN d AS int CONSTRAINT k CHECK (f(value)); CREATE DOMAIN e AS int CONSTRAINT k CHECK (f(value))"
+    )
+    with inside(ground.database) as proxy, proxy.connect("postgres") as client:
+        with pytest.raises(
+            psycopg.errors.DependentObjectsStillExist, match="column a of composite"
+        ):
+            client.execute("ALTER TYPE pair DROP ATTRIBUTE a")
+        client.execute("DROP DOMAIN d")
+        with pytest.raises(psycopg.errors.DependentObjectsStillExist, match="function f"):
+            client.execute("DROP FUNCTION f(int)")

@@ -134,10 +134,9 @@ CREATE FUNCTION hotrollback.rests_in_bin_v1(resting text) RETURNS boolean
     AS $$
     SELECT bool_and(line LIKE E'% hotrollback\\_bin.%'
                     -- A domain's constraint is named without it.
-                    OR (line LIKE 'constraint %'
-                        AND (SELECT bool_and(t.typnamespace = to_regnamespace('hotrollback_bin'))
-                               FROM pg_constraint k JOIN pg_type t ON t.oid = k.contypid
-                              WHERE starts_with(line, format('constraint %s depends ', k.conname)))))
+                    OR coalesce((SELECT bool_and(t.typnamespace = to_regnamespace('hotrollback_bin'))
+                                   FROM pg_constraint k JOIN pg_type t ON t.oid = k.contypid
+                                  WHERE starts_with(line, format('constraint %s depends ', k.conname))), false))
       FROM regexp_split_to_table(resting, E'\n') AS line
 $$;
 
