@@ -71,8 +71,7 @@ async def broken_rules(db: Database, rows: Rows, numbers: Collection[int]) -> di
 
 
 async def newly_broken(db: Database, laid: Laid, rows: Rows) -> dict[int, str]:
-    """The same of effects whose rows were there once, before the rule was."""
-    found: dict[int, str] = {}
+    """The same of effects whose rows were there once, before the rule was. All in one pass."""
     oldest = await db.fetchval(
         f"SELECT pg_catalog.min(c.xid) FROM {laid.changes} c WHERE c.selected"
     )
@@ -87,13 +86,17 @@ async def newly_broken(db: Database, laid: Laid, rows: Rows) -> dict[int, str]:
         for c in rows.columns
         if c.not_null and c.written
     ]
-    for name, rule in rules:
-        broken = await db.fetch(
-            f"SELECT {rows.n} FROM (SELECT w.* FROM {rows.want} w JOIN {rows.effects} e"
-            f" ON e.n = w.{rows.n} AND e.active AND e.op IN ('I', 'U')) hotrollback_t WHERE {rule}"
-        )
-        found.update((row[0], name) for row in broken)
-    return found
+    if not rules:
+        return {}
+    first = " ".join(f"WHEN {rule} THEN {number}" for number, (_, rule) in enumerate(rules))
+    broken = await db.fetch(
+        f"SELECT b.n, b.rule FROM ("
+        f"SELECT {rows.n} AS n, CASE {first} END AS rule"
+        f"  FROM (SELECT w.* FROM {rows.want} w JOIN {rows.effects} e"
+        f"        ON e.n = w.{rows.n} AND e.active AND e.op IN ('I', 'U')) hotrollback_t) b"
+        f" WHERE b.rule IS NOT NULL"
+    )
+    return {n: rules[rule][0] for n, rule in broken}
 
 
 async def generate(db: Database, rows: Rows, numbers: Collection[int]) -> None:
