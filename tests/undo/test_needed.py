@@ -1,5 +1,7 @@
 """What only tables in the bin still need can be dropped: nobody else knows that they are there."""
 
+import json
+
 import psycopg
 import pytest
 from fix_session import inside
@@ -151,3 +153,59 @@ async def test_a_constraint_that_is_there_keeps_it(ground: Ground) -> None:
         client.execute("DROP DOMAIN d")
         with pytest.raises(psycopg.errors.DependentObjectsStillExist, match="function f"):
             client.execute("DROP FUNCTION f(int)")
+
+
+REACHED = """
+CREATE TYPE mood AS ENUM ('a', 'b'); CREATE DOMAIN few AS int;
+CREATE FUNCTION f(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TABLE w (m mood); CREATE TABLE u (m mood, d few, x int DEFAULT f(3), CONSTRAINT k CHECK (f(x) > 0));
+CREATE TRIGGER g BEFORE INSERT ON u FOR EACH ROW EXECUTE FUNCTION g(); CREATE INDEX ui ON u (f(x));
+CREATE RULE r AS ON INSERT TO u WHERE new.m = 'a' DO ALSO INSERT INTO w VALUES (new.m);
+CREATE STATISTICS st ON f(x), d FROM u; CREATE TYPE pair AS (m mood, n few); INSERT INTO u VALUES ('b', 1, 2)
+"""
+
+
+@pytest.mark.given(REACHED)
+async def test_nobody_is_told_what_goes_in_the_bin(ground: Ground) -> None:
+    drops = {
+        "DROP TABLE u CASCADE": [],
+        "DROP FUNCTION g() CASCADE": [],
+        "DROP FUNCTION f(int) CASCADE": [],
+        "DROP DOMAIN few CASCADE": ["drop cascades to column n of composite type pair"],
+        "DROP TYPE mood CASCADE": [
+            "drop cascades to column m of composite type pair",
+            "drop cascades to column m of table w",
+        ],
+    }
+    told: list[str] = []
+    with inside(ground.database) as proxy, proxy.connect("postgres") as client:
+        client.add_notice_handler(
+            lambda one: told.extend((one.message_detail or one.message_primary or "").splitlines())
+        )
+        for drop, lines in drops.items():
+            told.clear()
+            client.execute(drop.encode())
+            assert sorted(told) == lines, drop
+        assert {reason for reason, _ in proxy.gaps()} == {"lost"}
+    (left,) = await ground.rows("SELECT format('hotrollback_bin.%I', b.relname) FROM hotrollback.bin n"
+                                " JOIN pg_class b ON b.oid = n.relid")  # fmt: skip
+    assert await ground.rows(f"SELECT * FROM {left[0]}") == [(2,)]
+
+
+@pytest.mark.given(REACHED)
+async def test_nobody_takes_from_the_bin_what_he_might_not_drop(ground: Ground) -> None:
+    with inside(ground.database) as proxy:
+        proxy.psql("DROP TABLE u", "postgres")
+        (place,) = proxy.psql(
+            "SELECT c.oid FROM pg_class c JOIN hotrollback.bin b ON b.relid = c.oid", "postgres"
+        )
+        losing = {
+            "lost": [],
+            "dropped": [[1259, place[0], 1, "table column", "hotrollback_bin.u.m"]],
+        }
+        proxy.psql(f"SELECT hotrollback.let_binned_go_v1('{json.dumps(losing)}')", "app")
+    found = await ground.rows(
+        f"SELECT count(*) FROM pg_attribute WHERE attrelid = {place[0]} AND attname = 'm'"
+    )
+    assert found == [(1,)]

@@ -22,13 +22,27 @@ DECLARE
     whole constant text := hotrollback.cascaded_v1(statement);
     losing text;
     resting text;
+    binned text;
 BEGIN
     PERFORM pg_catalog.set_config('hotrollback.lost', '', true);
     PERFORM pg_catalog.set_config('hotrollback.temporary', '', true);
     PERFORM pg_catalog.set_config('hotrollback.parameters',
                                   ARRAY(SELECT p.oid FROM pg_catalog.pg_parameter_acl p)::pg_catalog.text, true);
+    IF hotrollback.may_reach_bin_v1(statement) THEN
+        BEGIN
+            PERFORM hotrollback.quietly_v1(statement);
+            RAISE EXCEPTION USING ERRCODE = 'RB005', MESSAGE = pg_catalog.current_setting('hotrollback.lost', true);
+        EXCEPTION WHEN SQLSTATE 'RB005' THEN
+            binned := SQLERRM;
+        WHEN OTHERS THEN -- it is said below
+            binned := NULL;
+        END;
+    END IF;
     LOOP
         BEGIN
+            IF binned IS NOT NULL THEN -- the notices are of what the client knows of
+                PERFORM hotrollback.let_binned_go_v1(binned);
+            END IF;
             EXECUTE statement;
             IF pg_catalog.to_regprocedure('hotrollback.run_ddl_v1(text)') IS NULL THEN
                 RETURN; -- it has dropped us
@@ -93,6 +107,15 @@ BEGIN
     PERFORM hotrollback.quietly_v1(statement);
     PERFORM pg_catalog.set_config('hotrollback.unspared', '', true);
 END $$;
+
+-- Whether something in the bin may go along.
+CREATE FUNCTION hotrollback.may_reach_bin_v1(statement text) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT statement ~* E'^drop\\M.*\\mcascade\\s*$'
+           AND EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                        WHERE n.nspname = 'hotrollback_bin')
+$$;
 
 -- What an event trigger would do, of which no server tells any.
 CREATE FUNCTION hotrollback.on_reassigned_v1() RETURNS void

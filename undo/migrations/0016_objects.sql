@@ -312,3 +312,51 @@ BEGIN
     END IF;
     RETURN FOUND;
 END $$;
+
+-- What goes in the bin along with what is dropped goes before. Only what whoever drops it might drop, and what
+-- rests on that: the rest the server takes along, and says so.
+CREATE FUNCTION hotrollback.let_binned_go_v1(losing text) RETURNS void
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog SET client_min_messages = error
+    AS $$
+DECLARE
+    tables constant oid[] := ARRAY(SELECT (l ->> 0)::oid FROM jsonb_array_elements(losing::jsonb -> 'lost') l
+                                    WHERE l ->> 2 = 'table');
+    each record;
+BEGIN
+    IF losing::jsonb ->> 'dropped' NOT LIKE '%hotrollback\_bin.%' THEN
+        RETURN;
+    END IF;
+    PERFORM hotrollback.must_own_v1(tables);
+    FOR each IN
+        SELECT CASE
+               WHEN a.attnum IS NOT NULL THEN format(
+                   CASE c.relkind WHEN 'c' THEN 'ALTER TYPE %s DROP ATTRIBUTE IF EXISTS %I CASCADE'
+                                  ELSE 'ALTER TABLE %s DROP COLUMN IF EXISTS %I CASCADE' END,
+                   a.attrelid::regclass, a.attname)
+               WHEN f.adrelid IS NOT NULL THEN format(
+                   'ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', f.adrelid::regclass,
+                   (SELECT b.attname FROM pg_attribute b WHERE (b.attrelid, b.attnum) = (f.adrelid, f.adnum)))
+               WHEN k.conrelid <> 0 THEN format(
+                   'ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I CASCADE', k.conrelid::regclass, k.conname)
+               WHEN k.contypid <> 0 THEN format(
+                   'ALTER DOMAIN %s DROP CONSTRAINT IF EXISTS %I CASCADE', k.contypid::regtype, k.conname)
+               ELSE format('DROP %s IF EXISTS %s CASCADE',
+                           CASE WHEN i.type LIKE '%type' THEN 'type' WHEN i.type LIKE 'statistics%' THEN 'statistics'
+                                ELSE i.type END, i.identity) END AS statement
+          FROM hotrollback.resting_on_v1(hotrollback.droppable_v1(tables, true)) r
+         CROSS JOIN LATERAL pg_identify_object(r.class, r.oid, r.sub) i
+          LEFT JOIN pg_attribute a ON r.class = 'pg_class'::regclass AND r.sub > 0
+                                  AND (a.attrelid, a.attnum) = (r.oid, r.sub)
+          LEFT JOIN pg_class c ON c.oid = a.attrelid
+          LEFT JOIN pg_attrdef f ON r.class = 'pg_attrdef'::regclass AND f.oid = r.oid
+          LEFT JOIN pg_constraint k ON r.class = 'pg_constraint'::regclass AND k.oid = r.oid
+         WHERE i.identity LIKE '%hotrollback\_bin.%'
+           AND (f.oid IS NOT NULL
+                OR EXISTS (SELECT FROM jsonb_array_elements(losing::jsonb -> 'dropped') d
+                            WHERE ((d ->> 0)::oid, (d ->> 1)::oid, (d ->> 2)::integer) = (r.class, r.oid, r.sub)))
+           AND NOT EXISTS (SELECT FROM pg_depend p
+                            WHERE (p.classid, p.objid, p.objsubid) = (r.class, r.oid, r.sub) AND p.deptype = 'i')
+    LOOP
+        EXECUTE each.statement;
+    END LOOP;
+END $$;
