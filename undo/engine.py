@@ -41,7 +41,7 @@ from undo.stages.digest import digest, hold
 from undo.stages.gaps import gaps_of
 from undo.stages.halfway import clear
 from undo.stages.load import by_index, match, summarize
-from undo.stages.moves import Moves, bring_back, moves_of, take_away, take_away_last, tie
+from undo.stages.moves import Moves, move, move_last, moves_of, tie
 from undo.stages.part import WHOLE, Outdated, Part
 from undo.stages.preview import preview
 from undo.stages.record import begin, keep_report, record, redone
@@ -195,8 +195,7 @@ async def _rows(
     moves = await moves_of(db, chosen, matched, request, rules)
     _extend(moves.along, trial)
     if not moves.stopped:
-        await take_away(db, moves, matched.gone)
-        await bring_back(db, moves)
+        await move(db, moves, matched.gone)
     hold = part.look is None
     settled = await settle(db, chosen, matched, rules, progress, hold=hold)
     if settled.matched.moves != matched.moves:
@@ -299,7 +298,7 @@ async def _carry_out(
         return report
     await hold(db, settled, moves, request, report)
     await apply(db, settled.tables, laid, planned, sequence, progress)
-    await take_away_last(db, moves, settled.matched.gone)
+    await move_last(db, moves, settled.matched.gone)
     await tie(db, moves)
     progress("record", 0, 0)
     tables = await _tables(db, settled, planned)

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from bed import EXPLORED
 from fix_postgres import Database
-from hypothesis import HealthCheck, event, given, note, settings
+from hypothesis import HealthCheck, event, example, given, note, settings
 from hypothesis import strategies as st
 from migrations import DDL, DML, FORGET, MADE, attempt, content
 
@@ -41,6 +41,12 @@ def made(request: pytest.FixtureRequest, servers) -> Iterator[Database]:
 @pytest.mark.timeout(7200)
 @settings(EXPLORED, suppress_health_check=list(HealthCheck))
 @given(transactions=TRANSACTIONS)
+@example(
+    transactions=[
+        (0, ["ALTER TABLE a ADD COLUMN more int", "DELETE FROM a WHERE id = 2"], "COMMIT"),
+        (0, ["DROP TABLE a CASCADE", "CREATE TABLE a AS SELECT * FROM b"], "COMMIT"),
+    ]
+)
 def test_a_migration_is_taken_back_or_nothing_is(made: Database, transactions: list) -> None:
     asyncio.run(check(made, transactions))
 

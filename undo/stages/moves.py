@@ -235,16 +235,26 @@ def _decide(
         goes.append(change)
 
 
-async def take_away(db: Database, moves: Moves, gone: Container[int]) -> None:
-    """Before rows are written: their foreign keys would hold them. `gone`: those that go with their
-    rows; the others wait until theirs are written."""
+def _last(moves: Moves, gone: Container[int]) -> list[Move]:
+    """Those that wait until their rows are written. `gone`: those that go with their rows."""
+    return [change for change in moves.away if change.relid not in gone]
+
+
+async def move(db: Database, moves: Moves, gone: Container[int]) -> None:
+    """Before rows are written: foreign keys would hold them. Where tables go last nothing comes
+    back before that: it may have their names."""
     for change in moves.away:
         await db.execute("SELECT hotrollback.bin_keys_v1($1)", change.relid)
     await _bin(db, [change for change in moves.away if change.relid in gone])
+    if not _last(moves, gone):
+        await _bring_back(db, moves)
 
 
-async def take_away_last(db: Database, moves: Moves, gone: Container[int]) -> None:
-    await _bin(db, [change for change in moves.away if change.relid not in gone])
+async def move_last(db: Database, moves: Moves, gone: Container[int]) -> None:
+    last = _last(moves, gone)
+    await _bin(db, last)
+    if last:
+        await _bring_back(db, moves)
 
 
 async def _bin(db: Database, away: Iterable[Move]) -> None:
@@ -255,7 +265,7 @@ async def _bin(db: Database, away: Iterable[Move]) -> None:
 _NAMED: Final = "SELECT $1::pg_catalog.oid::pg_catalog.regclass::pg_catalog.text"
 
 
-async def bring_back(db: Database, moves: Moves) -> None:
+async def _bring_back(db: Database, moves: Moves) -> None:
     """Before rows are looked at: those changed before their table went are there again."""
     for change in moves.back:
         gone = await db.fetchval("SELECT hotrollback.unbin_v1($1)", change.relid)
