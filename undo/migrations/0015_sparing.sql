@@ -33,7 +33,7 @@ BEGIN
             PERFORM hotrollback.quietly_v1(statement);
             RAISE EXCEPTION USING ERRCODE = 'RB005', MESSAGE = pg_catalog.current_setting('hotrollback.lost', true);
         EXCEPTION WHEN SQLSTATE 'RB005' THEN
-            binned := SQLERRM;
+            binned := nullif(SQLERRM, ''); -- nothing is lost by it
         WHEN OTHERS THEN -- it is said below
             binned := NULL;
         END;
