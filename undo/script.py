@@ -242,11 +242,11 @@ class _Script:
             for unique in rows.family.uniques:
                 if not unique.immediate:
                     found = unique.clash("t", "x")
-                    source = f"SELECT FROM {rows.family.source} t, x WHERE {found}"
+                    there, wanted = unique.item(rows.family.source, "t"), unique.item("x", "x")
+                    source = f"SELECT FROM {there}, {wanted} WHERE {found}"
                     count = f"(SELECT GREATEST(pg_catalog.count(*), 1) FROM ({source}) y)"
-                    query = self._wanted(
-                        rows, unique.columns, "true", nulls=not unique.nulls_distinct
-                    )
+                    nulls = unique.made or not unique.nulls_distinct
+                    query = self._wanted(rows, unique.columns, "true", nulls=nulls)
                     await self._check(query, unique.name, unique.columns, count, 1)
 
     async def _refers(self, rows: Rows, key: ForeignKey) -> None:

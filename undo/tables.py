@@ -6,7 +6,7 @@ and rows move inside of it. Inheritance children are families of their own.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from undo.database import Database
 from undo.image import COLUMNS_SQL, Column, quote_ident, read_columns
@@ -14,26 +14,49 @@ from undo.image import COLUMNS_SQL, Column, quote_ident, read_columns
 
 @dataclass(frozen=True, slots=True)
 class Unique:
-    """A unique index or an exclusion constraint over plain columns, without a predicate."""
+    """A unique index or an exclusion constraint. Where it has expressions or a predicate rows are
+    compared by what it makes of them."""
 
     name: str
     relid: int
-    columns: tuple[str, ...]
+    columns: tuple[str, ...]  # that it looks at; without expressions, those that it is over
+    keys: tuple[str, ...]  # SQL of what it is over
+    predicate: str | None
+    made: bool  # there are expressions or a predicate
     operators: tuple[str, ...]  # that tell what may not be there twice, as OPERATOR(schema.sign)
     primary: bool
     immediate: bool  # not deferrable: enforced row by row
     nulls_distinct: bool
 
-    def clash(self, left: str, right: str) -> str:
-        """Whether two rows (aliases) cannot both be there."""
-        if self.nulls_distinct:
-            return equal(self.columns, self.operators, left, right)
-        pairs = zip(self.columns, self.operators, strict=True)
-        return " AND ".join(
-            f"({equal((column,), (operator,), left, right)}"
-            f" OR ({left}.{quote_ident(column)} IS NULL AND {right}.{quote_ident(column)} IS NULL))"
-            for column, operator in pairs
+    def item(self, source: str, alias: str) -> str:
+        """A FROM item: rows with what `clash` asks for."""
+        if not self.made:
+            return f"{source} {alias}"
+        columns = ", ".join(f"{alias}.{quote_ident(column)}" for column in self.columns)
+        holds = f"({self.predicate}) IS TRUE" if self.predicate else "true"
+        keys = ", ".join(f"{key} AS k{n}" for n, key in enumerate(self.keys))
+        return (
+            f"({source} {alias} CROSS JOIN LATERAL (SELECT {keys}, {holds} AS holds"
+            f" FROM (SELECT {columns}) hotrollback_t) {alias}_made)"
         )
+
+    def clash(self, left: str, right: str) -> str:
+        """Whether two rows (aliases of items) cannot both be there."""
+        pairs = [
+            (f"{x} {operator} {y}", f"{x} IS NULL AND {y} IS NULL")
+            for x, operator, y in zip(self._of(left), self.operators, self._of(right), strict=True)
+        ]
+        found = [
+            same if self.nulls_distinct else f"({same} OR ({neither}))" for same, neither in pairs
+        ]
+        if self.made:
+            found += [f"{left}_made.holds", f"{right}_made.holds"]
+        return " AND ".join(found)
+
+    def _of(self, alias: str) -> list[str]:
+        if self.made:
+            return [f"{alias}_made.k{n}" for n in range(len(self.keys))]
+        return [f"{alias}.{key}" for key in self.keys]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,53 +171,61 @@ SELECT d.root::pg_catalog.int8 AS root, d.oid::pg_catalog.int8 AS relid,
                 WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN') x) AS a
 """
 
+# An expression need not be defined for rows that a predicate leaves out. Those of the row as a
+# whole are left to the server.
 _UNIQUES: Final = """
 SELECT i.indrelid::pg_catalog.int8 AS relid, x.relname AS name, i.indisprimary AS is_primary,
        i.indimmediate AS immediate, NOT i.indnullsnotdistinct AS nulls_distinct,
-       pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY k.ord) AS columns,
-       pg_catalog.array_agg(e.operator ORDER BY k.ord) AS operators
+       m.made, m.predicate,
+       pg_catalog.array_agg(
+           CASE WHEN m.made THEN pg_catalog.format(
+                    CASE WHEN a.attname IS NULL AND m.predicate IS NOT NULL
+                         THEN 'CASE WHEN %2$s THEN %1$s%3$s END' ELSE '%1$s%3$s' END,
+                    pg_catalog.pg_get_indexdef(i.indexrelid, k.ord::pg_catalog.int4, false),
+                    m.predicate, e.collated)
+                ELSE pg_catalog.quote_ident(a.attname) END ORDER BY k.ord) AS keys,
+       pg_catalog.array_agg(e.operator ORDER BY k.ord) AS operators,
+       pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY k.ord)
+           FILTER (WHERE a.attname IS NOT NULL) AS columns,
+       ARRAY(SELECT DISTINCT b.attname::pg_catalog.text FROM pg_catalog.pg_depend d
+               JOIN pg_catalog.pg_attribute b
+                 ON b.attrelid = d.refobjid AND b.attnum = d.refobjsubid AND b.attnum > 0
+              WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                AND d.refclassid = d.classid AND d.objid = i.indexrelid
+                AND d.refobjid = i.indrelid) AS used
   FROM pg_catalog.pg_index i
   JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
- CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::pg_catalog.int2[]),
-                               pg_catalog.unnest(i.indclass::pg_catalog.oid[]))
-       WITH ORDINALITY AS k(attnum, opclass, ord)
-  JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+  LEFT JOIN pg_catalog.pg_constraint o ON o.conindid = i.indexrelid AND o.conexclop IS NOT NULL
  CROSS JOIN LATERAL (
-       SELECT pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) AS operator
-         FROM pg_catalog.pg_amop p
-         JOIN pg_catalog.pg_operator o ON o.oid = p.amopopr
-         JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
-        WHERE p.amopfamily = c.opcfamily AND p.amoplefttype = c.opcintype
-          AND p.amoprighttype = c.opcintype AND p.amopstrategy = 3) AS e
- WHERE i.indrelid = ANY ($1::pg_catalog.oid[]) AND i.indisunique AND i.indisvalid
-   AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
-   AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint o
-                    WHERE o.conindid = i.indexrelid AND o.contype = 'x')
- GROUP BY i.indrelid, i.indexrelid, x.relname, i.indisprimary, i.indimmediate,
-          i.indnullsnotdistinct, i.indnkeyatts
+       SELECT i.indpred IS NOT NULL OR i.indexprs IS NOT NULL AS made,
+              pg_catalog.pg_get_expr(i.indpred, i.indrelid) AS predicate) AS m
+ CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::pg_catalog.int2[]),
+                               pg_catalog.unnest(i.indclass::pg_catalog.oid[]),
+                               pg_catalog.unnest(i.indcollation::pg_catalog.oid[]),
+                               pg_catalog.unnest(o.conexclop))
+       WITH ORDINALITY AS k(attnum, opclass, inputs, operator, ord)
+  JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
+  LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+ CROSS JOIN LATERAL (
+       SELECT pg_catalog.format('OPERATOR(%I.%s)', n.nspname, p.oprname) AS operator,
+              COALESCE((SELECT pg_catalog.format(' COLLATE %I.%I', s.nspname, l.collname)
+                          FROM pg_catalog.pg_collation l
+                          JOIN pg_catalog.pg_namespace s ON s.oid = l.collnamespace
+                         WHERE l.oid = k.inputs), '') AS collated
+         FROM pg_catalog.pg_operator p
+         JOIN pg_catalog.pg_namespace n ON n.oid = p.oprnamespace
+        WHERE p.oid = COALESCE(k.operator, (
+              SELECT f.amopopr FROM pg_catalog.pg_amop f
+               WHERE f.amopfamily = c.opcfamily AND f.amoplefttype = c.opcintype
+                 AND f.amoprighttype = c.opcintype AND f.amopstrategy = 3))) AS e
+ WHERE i.indrelid = ANY ($1::pg_catalog.oid[]) AND i.indisvalid
+   AND (i.indisunique OR o.oid IS NOT NULL) AND k.ord <= i.indnkeyatts
+   AND COALESCE(pg_catalog.pg_get_expr(i.indexprs, i.indrelid), '') !~ '[.][*]'
+   AND COALESCE(m.predicate, '') !~ '[.][*]'
+ GROUP BY i.indrelid, i.indexrelid, x.relname, i.indisprimary, i.indisunique, i.indimmediate,
+          i.indnullsnotdistinct, i.indnkeyatts, m.made, m.predicate
 HAVING pg_catalog.count(*) = i.indnkeyatts
- ORDER BY i.indisprimary DESC, i.indexrelid
-"""
-
-# Exclusion constraints over plain columns, without a predicate: what no two rows may have together.
-_EXCLUSIONS: Final = """
-SELECT k.conrelid::pg_catalog.int8 AS relid, k.conname AS name, false AS is_primary,
-       NOT k.condeferrable AS immediate, true AS nulls_distinct,
-       pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY u.ord) AS columns,
-       pg_catalog.array_agg(pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
-                            ORDER BY u.ord) AS operators
-  FROM pg_catalog.pg_constraint k
-  JOIN pg_catalog.pg_index i ON i.indexrelid = k.conindid
- CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.conexclop))
-       WITH ORDINALITY AS u(attnum, op, ord)
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum
-  JOIN pg_catalog.pg_operator o ON o.oid = u.op
-  JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
- WHERE k.conrelid = ANY ($1::pg_catalog.oid[]) AND k.contype = 'x' AND i.indpred IS NULL
- GROUP BY k.oid, k.conrelid, k.conname, k.condeferrable, k.conkey
-HAVING pg_catalog.count(*) = pg_catalog.cardinality(k.conkey)
- ORDER BY k.oid
+ ORDER BY i.indisprimary DESC, i.indisunique DESC, i.indexrelid
 """
 
 # Those that the server looks after.
@@ -259,19 +290,7 @@ async def look_up(db: Database, relids: Collection[int]) -> Tables:
             tuple(row["always"]),
         )
     everything = sorted(kinds)
-    uniques = [
-        Unique(
-            row["name"],
-            row["relid"],
-            tuple(row["columns"]),
-            tuple(row["operators"]),
-            row["is_primary"],
-            row["immediate"],
-            row["nulls_distinct"],
-        )
-        for query in (_UNIQUES, _EXCLUSIONS)
-        for row in await db.fetch(query, everything)
-    ]
+    uniques = [_unique(row) for row in await db.fetch(_UNIQUES, everything)]
     families = {
         root: Family(
             root,
@@ -288,12 +307,28 @@ async def look_up(db: Database, relids: Collection[int]) -> Tables:
     return Tables(families, roots, await _foreign_keys(db, everything))
 
 
+def _unique(row: Mapping[str, Any]) -> Unique:
+    columns = dict.fromkeys([*(row["columns"] or ()), *(row["used"] if row["made"] else ())])
+    return Unique(
+        name=row["name"],
+        relid=row["relid"],
+        columns=tuple(columns),
+        keys=tuple(row["keys"]),
+        predicate=row["predicate"],
+        made=row["made"],
+        operators=tuple(row["operators"]),
+        primary=row["is_primary"],
+        immediate=row["immediate"],
+        nulls_distinct=row["nulls_distinct"],
+    )
+
+
 def _own(uniques: Iterable[Unique], root: int, roots: Mapping[int, int]) -> tuple[Unique, ...]:
     """Those of the whole family, and those of single partitions that say something more."""
     of_root = [u for u in uniques if u.relid == root]
-    said = {(u.columns, u.operators) for u in of_root}
+    said = {(u.keys, u.predicate, u.operators) for u in of_root}
     more = [u for u in uniques if u.relid != root and roots[u.relid] == root]
-    return (*of_root, *(u for u in more if (u.columns, u.operators) not in said))
+    return (*of_root, *(u for u in more if (u.keys, u.predicate, u.operators) not in said))
 
 
 async def _foreign_keys(db: Database, relids: list[int]) -> tuple[ForeignKey, ...]:

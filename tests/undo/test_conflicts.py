@@ -7,7 +7,7 @@ from fix_undo import Ground
 
 from undo import engine, trial
 from undo.engine import run
-from undo.errors import AlwaysTrigger, NeedsReplicaRole, Refused, RowsLocked
+from undo.errors import AlwaysTrigger, NeedsReplicaRole, RowsLocked
 from undo.model import Kind, Outcome
 from undo.request import Selection, UndoRequest
 
@@ -126,17 +126,6 @@ async def test_rows_in_the_way(ground: Ground, name: str) -> None:
         report = await ground.undo(policy="force")
         assert (report.outcome, len(report.conflicts)) == (Outcome.DONE, 1)
         assert await ground.rows("SELECT id, v, u FROM t ORDER BY id") == forced
-
-
-async def test_values_of_an_index_over_expressions_that_were_taken(ground: Ground) -> None:
-    """Nobody foresees it but the server."""
-    await ground.given(ROWS + "; CREATE UNIQUE INDEX ON t (lower(v))")
-    await ground.write("UPDATE t SET v = 'bad' WHERE id = 1")
-    await ground.write("INSERT INTO t VALUES (9, 'A', 9)", tag=THEIRS)
-    now = await ground.dump()
-    with pytest.raises(Refused, match=r"lower\(v\)"):
-        await ground.undo()
-    assert await ground.dump() == now
 
 
 async def test_what_others_have_deleted_already(ground: Ground) -> None:

@@ -7,7 +7,8 @@ BEFORE = (
     "CREATE TABLE p (id int PRIMARY KEY, v text);"
     "CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p ON DELETE CASCADE);"
     "CREATE TABLE k (v text); INSERT INTO k VALUES ('a'), ('a'), ('b');"
-    "CREATE TABLE s (id int PRIMARY KEY, p int REFERENCES p);"
+    "CREATE TABLE s (id int PRIMARY KEY, p int REFERENCES p, v text,"
+    " EXCLUDE USING gist (int4range(p, p + 1) WITH &&) WHERE (v IS NULL) DEFERRABLE);"
     "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;"
     "CREATE TRIGGER quiet BEFORE INSERT ON s FOR EACH ROW EXECUTE FUNCTION f();"
     "INSERT INTO p VALUES (1, 'one'), (2, 'two'), (3, 'three'); INSERT INTO s VALUES (1, 3)"
@@ -26,6 +27,7 @@ BAD = (
         "INSERT INTO c VALUES (1, 9)",  # that the server would delete along
         "DELETE FROM k WHERE ctid = (SELECT max(ctid) FROM k)",
         "INSERT INTO s VALUES (1, 1)",
+        "INSERT INTO s VALUES (7, 3)",  # what nobody may have beside the one that comes back
         "DELETE FROM p WHERE id = 3",  # that a row refers to which no trigger looks after
     ],
 )

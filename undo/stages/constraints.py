@@ -94,22 +94,22 @@ async def _unique(db: Database, rows: Rows, unique: Unique, found: Findings) -> 
         f"       (SELECT m.n FROM {rows.now} m WHERE m.relid = t.tableoid AND m.tid = t.ctid"
         f"         LIMIT 1) AS mine,"
         f"       {going(rows, unique.columns, 't')} AS going"
-        f"  FROM {rows.effects} e JOIN {rows.want} w ON w.{rows.n} = e.n"
+        f"  FROM {rows.effects} e JOIN {unique.item(rows.want, 'w')} ON w.{rows.n} = e.n"
         f"  LEFT JOIN {rows.ours} o ON o.{rows.n} = e.n"
-        f"  JOIN {source} t ON {unique.clash('t', 'w')}"
+        f"  JOIN {unique.item(source, 't')} ON {unique.clash('t', 'w')}"
         f" WHERE e.active AND e.root = {family.root}"
         f"   AND (e.op = 'I' OR {rekeyed(rows, unique.columns)})"
         f"   AND NOT EXISTS (SELECT FROM {rows.now} s WHERE s.n = e.n"
         f"                      AND s.relid = t.tableoid AND s.tid = t.ctid)"
     )
-    names = ", ".join(unique.columns)
+    its = f"value in {unique.name}" if unique.made else ", ".join(unique.columns)
     for n, comes, relid, tid, mine, leaves in await db.fetch(query):
         if leaves:
             found.colliding.update((n, mine))
         else:
             # One that is there already cannot become the other one, too.
             kind = Kind.OCCUPIED if unique is family.key and comes else Kind.UNIQUE
-            detail = f"another row has its {names} now"
+            detail = f"another row has its {its} now"
             found.obstacles.append(Obstacle(n, kind, detail=detail, rows=((relid, tuple(tid)),)))
 
 
@@ -243,9 +243,9 @@ async def _doubled(db: Database, rows: Rows, unique: Unique) -> bool:
         return False
     return bool(
         await db.fetchval(
-            f"SELECT EXISTS (SELECT FROM {rows.want} w"
+            f"SELECT EXISTS (SELECT FROM {unique.item(rows.want, 'w')}"
             f"  JOIN {rows.effects} e ON e.n = w.{rows.n} AND e.active AND e.op <> 'D'"
-            f"  JOIN {rows.family.source} t ON {unique.clash('t', 'w')}"
+            f"  JOIN {unique.item(rows.family.source, 't')} ON {unique.clash('t', 'w')}"
             f" GROUP BY w.{rows.n} HAVING pg_catalog.count(*) > 1)"
         )
     )

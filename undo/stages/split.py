@@ -136,7 +136,7 @@ def _needs(tables: Tables, laid: Laid) -> list[str]:
         for unique in rows.family.uniques:
             if has(rows, unique.columns):
                 found.append(_to_have(rows, unique, f"x.{rows.n}, y.n"))
-                if (root, frozenset(unique.columns)) in referenced:
+                if (root, frozenset(unique.columns)) in referenced and not unique.made:
                     # Who refers to the value must find it again.
                     found.append(_to_have(rows, unique, f"y.n, x.{rows.n}"))
     return found
@@ -185,8 +185,8 @@ def _to_have(rows: Rows, unique: Unique, pair: str) -> str:
     if unique.relid != rows.family.root:
         source = f"ONLY {rows.family.heaps[unique.relid].name}"
     return (
-        f"SELECT {pair} FROM {_arrives(rows, unique.columns)} x"
-        f"  JOIN {source} t ON {unique.clash('t', 'x')}"
+        f"SELECT {pair} FROM {unique.item(_arrives(rows, unique.columns), 'x')}"
+        f"  JOIN {unique.item(source, 't')} ON {unique.clash('t', 'x')}"
         f"  JOIN {_leaves(rows, unique.columns)} y ON y.relid = t.tableoid AND y.tid = t.ctid"
         f" WHERE x.{rows.n} <> y.n"
     )
