@@ -52,6 +52,9 @@ NOT_CONTENT = ("--", "\\", "SELECT pg_catalog.setval(", "SET ")
 OURS = ("TRIGGER hotrollback_",)
 
 _numbers = itertools.count(1)
+# Of a server (port: another one may have had it), databases to drop. The last one waits: while
+# somebody is just leaving it the server would wait, too.
+_ended: dict[int, list[str]] = {}
 
 
 def binaries(version: int) -> Path:
@@ -95,26 +98,33 @@ class Server:
 
     def psql(self, sql: str, user: str = "postgres", database: str = "postgres") -> list[tuple]:
         """Run a text of statements in autocommit; the rows of the last one that has any."""
-        with psycopg.connect(self.url(user, database), autocommit=True) as connection:
+        with self._connection(user, database) as connection:
             return rows_of(connection.execute(sql))
+
+    def _connection(self, user: str = "postgres", database: str = "postgres") -> Any:
+        return psycopg.connect(self.url(user, database), autocommit=True)
 
     @contextmanager
     def database(
         self, *, logged: bool = False, given: str = "", begun: bool = False
     ) -> Iterator["Database"]:
-        """A fresh database, dropped afterwards whoever is still connected. `logged`: with the log,
-        as install makes it where there is nothing but what is `given`. `begun`: with all that an
-        install makes before it looks at what is there, which another one goes on with."""
+        """A fresh database, dropped some time afterwards whoever is still connected. `logged`: with
+        the log, as install makes it where there is nothing but what is `given`. `begun`: with all
+        that an install makes before it looks at what is there, which another one goes on with."""
         name = f"t{os.getpid()}_{next(_numbers)}"
         fresh = Database(self, name)
         source = self._template(given, begun=begun) if logged or begun else "template1"
-        self.psql(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy")
+        with self._connection() as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy")
+            ended = _ended.setdefault(self.port, [])
+            while len(ended) > 1:
+                connection.execute(f"DROP DATABASE IF EXISTS {ended.pop(0)} WITH (FORCE)")
         try:
             if logged or begun:
                 fresh.psql(ITS_OWN)
             yield fresh
         finally:
-            self.psql(f"DROP DATABASE {name} WITH (FORCE)")
+            _ended.setdefault(self.port, []).append(name)
 
     def _template(self, given: str, *, begun: bool) -> str:
         name = f"{TEMPLATE}_{sha256(given.encode()).hexdigest()[:16]}_{begun:d}"
