@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 
 import pytest
@@ -11,6 +12,8 @@ pytest_plugins = ["fix_commands", "fix_postgres", "fix_proxy", "fix_session", "f
 # Hundreds of processes of ours are started: none has to compile the program again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A shell that runs us in the background has it ignored, and with it whatever we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
