@@ -78,9 +78,9 @@ class Ground:
         """A dump without what the log attaches to tables of others."""
         return [line for line in await self.dump() if "hotrollback" not in line]
 
-    async def there_and_back(self, before: list[str], after: list[str]) -> None:
+    async def there_and_back(self, before: list[str], after: list[str], **selectors) -> None:
         """Undo what was written, and redo it: both are exact."""
-        report = await self.undo()
+        report = await self.undo(**selectors)
         assert report.outcome is Outcome.DONE, (report.message, report.conflicts)
         assert await self.content() == before
         again = await self.redo()

@@ -154,3 +154,20 @@ async def test_a_policy_of_the_table_alone(ground: Ground, policy: str, left: li
     request = UndoRequest(Selection(tag=BAD), policies=(("made", policy),), by="test")
     assert (await run(ground.db, request)).outcome is Outcome.DONE
     assert await ground.rows(THERE) == left
+
+
+SELECTORS = [{"restore_point": "r"}, {"role": "postgres"}]
+
+
+@pytest.mark.parametrize("selectors", SELECTORS, ids=lambda selectors: next(iter(selectors)))
+async def test_its_own_records_are_not_selected(ground: Ground, selectors: dict) -> None:
+    """What it moves it records before rows are looked at: that fits what has no end, too."""
+    await ground.given(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a');"
+        "CREATE TABLE gone (id int PRIMARY KEY); INSERT INTO gone VALUES (1)"
+    )
+    await ground.db.execute("INSERT INTO hotrollback.restore_point (name) VALUES ('r')")
+    before = await ground.dump()
+    await ground.write("UPDATE t SET v = 'x'; CALL hotrollback.run_ddl_v1('DROP TABLE gone')")
+    after = await ground.dump()
+    await ground.there_and_back(before, after, **selectors)

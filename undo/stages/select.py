@@ -32,6 +32,9 @@ from undo.stages.windows import times, transactions
 __all__ = ["SESSION_OF", "Chosen", "narrow", "resolve", "unseen"]
 
 
+_OWN: Final = "pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text::pg_catalog.int8"
+
+
 async def resolve(db: Database, selection: Selection) -> Chosen:
     """Raises UsageError where nothing is selected or a name is not known."""
     if selection.empty:
@@ -41,6 +44,8 @@ async def resolve(db: Database, selection: Selection) -> Chosen:
         await _undo(db, selection, chosen)
         return chosen
     await narrow(db, selection, chosen)
+    # What it writes itself fits what has no end, or is of the role that runs it, as well.
+    chosen.both(f"c.xid IS DISTINCT FROM {_OWN}")
     return chosen
 
 
