@@ -1,4 +1,4 @@
-"""Which tables a name means: those that are there, and those that the log remembers."""
+"""Which tables a name means: those that are there, in the bin, and those that the log remembers."""
 
 from typing import Final
 
@@ -16,6 +16,9 @@ WITH RECURSIVE known(oid, nspname, relname) AS (
     SELECT r.relid, (pg_catalog.parse_ident(r.name))[1], (pg_catalog.parse_ident(r.name))[2]
       FROM hotrollback.relation r
      WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = r.relid)
+    UNION -- in the bin it has another name
+    SELECT b.relid, b.schema::pg_catalog.text, b.name::pg_catalog.text
+      FROM hotrollback.bin b JOIN pg_catalog.pg_class c ON c.oid = b.relid
 ), below(nspname, oid) AS (
     SELECT k.nspname, k.oid FROM known k
      WHERE k.relname = $2 AND ($1::pg_catalog.text IS NULL OR k.nspname = $1)
@@ -52,6 +55,7 @@ SELECT c.oid::pg_catalog.int8 AS oid, pg_catalog.format('%I.%I', n.nspname, c.re
  WHERE c.oid = ANY ($1::pg_catalog.oid[])
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i
                     WHERE i.inhrelid = c.oid AND i.inhparent = ANY ($1::pg_catalog.oid[]))
+   AND (n.nspname <> 'hotrollback_bin' OR pg_catalog.starts_with($2, 'hotrollback_bin.'))
  ORDER BY c.oid LIMIT 1
 """
 
@@ -60,7 +64,7 @@ async def there(db: Database, name: str) -> tuple[int, str, set[int]]:
     """A table that was not dropped: its oid, its name as SQL has it, and the oids of all that is
     below of it. Raises UnknownRelation, BadFilter."""
     relids = await named(db, name)
-    row = await db.fetchrow(_TOPMOST, sorted(relids))
+    row = await db.fetchrow(_TOPMOST, sorted(relids), name)
     if row is None:
         raise BadFilter(f'"{name}" is not there any more: it was dropped')
     return row["oid"], row["name"], relids

@@ -6,6 +6,7 @@ from fix_undo import TWO_TABLES, Ground, changed
 from undo import errors
 from undo.image import PINNED_SETTINGS
 from undo.model import Outcome
+from undo.naming import there
 from undo.request import Selection, UndoRequest
 from undo.stages.select import resolve
 
@@ -177,3 +178,16 @@ async def test_one_row_by_its_key(ground: Ground) -> None:
     assert await ground.rows("SELECT id::int, v FROM t ORDER BY 1") == [(1, 0), (2, 1), (3, 1)]
     await ground.undo(tables=("t", "line", "part"))
     assert await ground.dump() == before
+
+
+async def test_a_dropped_table_by_its_name(ground: Ground) -> None:
+    """It is in the bin, under another one."""
+    await ground.given("CREATE TABLE gone (id int PRIMARY KEY); INSERT INTO gone VALUES (1), (2)")
+    before = await ground.dump()
+    await ground.write(
+        "DELETE FROM gone WHERE id = 1; CALL hotrollback.run_ddl_v1('DROP TABLE gone')"
+    )
+    after = await ground.dump()
+    with pytest.raises(errors.BadFilter, match='"gone" is not there any more: it was dropped'):
+        await there(ground.db, "gone")
+    await ground.there_and_back(before, after, tables=("gone",))
