@@ -254,8 +254,17 @@ SELECT k.conname AS name, k.conrelid::pg_catalog.int8 AS child,
                FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY u(attnum, ord)
                JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.attnum
               ORDER BY u.ord) AS parent_columns,
-       ARRAY(SELECT pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
-               FROM pg_catalog.unnest(k.conpfeqop) WITH ORDINALITY u(op, ord)
+       -- Under the collation of the parent's column, as the server compares: what rows are laid out
+       -- in has none.
+       ARRAY(SELECT COALESCE((SELECT pg_catalog.format('COLLATE %I.%I ', s.nspname, l.collname)
+                                FROM pg_catalog.pg_attribute a
+                                JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
+                                JOIN pg_catalog.pg_namespace s ON s.oid = l.collnamespace
+                               WHERE a.attrelid = k.confrelid AND a.attnum = u.attnum
+                                 AND NOT l.collisdeterministic), '')
+                    || pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+               FROM ROWS FROM (pg_catalog.unnest(k.conpfeqop), pg_catalog.unnest(k.confkey))
+                    WITH ORDINALITY u(op, attnum, ord)
                JOIN pg_catalog.pg_operator o ON o.oid = u.op
                JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
               ORDER BY u.ord) AS operators,

@@ -159,3 +159,17 @@ async def test_who_deleted_what_a_row_refers_to(
     await ground.write("DELETE FROM p", tag="later")
     assert (await ground.undo("cascade")).outcome is Outcome.DONE
     assert await ground.content() == before
+
+
+@pytest.mark.parametrize("server", [15], indirect=True)  # the 18 is built without ICU
+async def test_what_a_row_refers_to_under_a_collation(ground: Ground) -> None:
+    """Rows are laid out without it."""
+    await ground.given(
+        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);"
+        "CREATE TABLE p (k text COLLATE ci PRIMARY KEY);"
+        "CREATE TABLE c (id int PRIMARY KEY, k text REFERENCES p ON DELETE CASCADE);"
+        "INSERT INTO p VALUES ('Foo'); INSERT INTO c VALUES (1, 'fOO')"
+    )
+    before = await ground.content()
+    await ground.write("DELETE FROM p")
+    await ground.there_and_back(before, await ground.content())
