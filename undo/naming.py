@@ -81,7 +81,10 @@ async def column_there(db: Database, name: str) -> tuple[int, str, set[int]]:
         raise UnknownColumn(name) from error
     if not 1 < len(parts) < 4:
         raise UnknownColumn(name)
-    relid, _, relids = await there(db, ".".join(quote_ident(part) for part in parts[:-1]))
+    try:
+        relid, _, relids = await there(db, ".".join(quote_ident(part) for part in parts[:-1]))
+    except UnknownRelation as error:
+        raise UnknownRelation(".".join(parts[:-1])) from error
     if not await db.fetchval(
         "SELECT true FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attname = $2"
         "   AND a.attnum > 0 AND NOT a.attisdropped",
