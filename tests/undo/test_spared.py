@@ -188,6 +188,22 @@ async def test_what_stands_alone_is_no_gap_once_it_is_recorded(
     assert columns_sorted(await ground.content()) == columns_sorted(before)
 
 
+NOTHING = (
+    "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON t (v)",
+    "DROP INDEX CONCURRENTLY IF EXISTS nothing",
+    "CREATE TEMP TABLE x (a int); CREATE INDEX CONCURRENTLY xi ON x (a); DROP INDEX CONCURRENTLY xi",
+)
+
+
+@pytest.mark.parametrize("text", NOTHING)
+@pytest.mark.given(SETUP)
+async def test_what_does_nothing_alone_is_no_gap(
+    ground: Ground, through: Inside, text: str
+) -> None:
+    await run(through, text)
+    assert through.gaps() == []
+
+
 @pytest.mark.given(SETUP + "INSERT INTO loose SELECT 3 FROM generate_series(1, 2)")
 async def test_what_failed_alone_stays_a_gap_whatever_follows(
     ground: Ground, through: Inside

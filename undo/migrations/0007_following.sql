@@ -234,8 +234,12 @@ BEGIN
                              OR c.in_extension), false) -- whose own command follows
       INTO commands, ours
       FROM pg_event_trigger_ddl_commands() c;
-    IF ours OR to_regclass('hotrollback.ddl') IS NULL
-       OR (TG_TAG LIKE 'DROP %' AND TG_TAG <> 'DROP OWNED' AND dropped = '[]') THEN
+    IF to_regclass('hotrollback.ddl') IS NULL THEN
+        RETURN;
+    ELSIF ours OR (TG_TAG LIKE 'DROP %' AND TG_TAG <> 'DROP OWNED' AND dropped = '[]') THEN
+        IF TG_TAG IN ('CREATE INDEX', 'DROP INDEX') THEN -- of a temporary table, or IF EXISTS of none
+            PERFORM hotrollback.retract_v1();
+        END IF;
         RETURN;
     END IF;
     IF hotrollback.our_own_v1(stack, TG_TAG, commands) THEN
