@@ -89,6 +89,8 @@ CASES = {
     "alter sequence": "ALTER SEQUENCE s INCREMENT 3 MAXVALUE 100 CYCLE",
     "drop sequence": "DROP SEQUENCE s",
     "create enum": "CREATE TYPE level AS ENUM ('a', 'b'); ALTER TABLE t ADD COLUMN l level",
+    "rename of a view's": "CREATE VIEW ww AS SELECT v FROM w; ALTER VIEW w RENAME COLUMN v TO value",
+    "rename of a matview's": "CREATE UNIQUE INDEX j ON m (id); ALTER MATERIALIZED VIEW m RENAME COLUMN id TO ident",
     "rename value": "ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'",
     "create composite": "CREATE TYPE three AS (a int, b text, c int[])",
     "add attribute": "ALTER TYPE pair ADD ATTRIBUTE c int",

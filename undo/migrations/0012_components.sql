@@ -98,6 +98,9 @@ BEGIN
                'parents', (SELECT jsonb_agg(i.inhparent::regclass ORDER BY i.inhseqno)
                              FROM pg_inherits i WHERE i.inhrelid = c.oid),
                'definition', CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
+               'named', CASE WHEN c.relkind IN ('v', 'm') THEN
+                        (SELECT jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a
+                          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) END,
                'populated', CASE WHEN c.relkind = 'm' THEN c.relispopulated END,
                'sequence', CASE WHEN c.relkind = 'S' THEN hotrollback.sequence_v1(c.oid) END,
                'owned_by', (SELECT format('%s.%I', d.refobjid::regclass, a.attname)

@@ -29,6 +29,13 @@ def rename(one: Component, then: Image) -> Statements:
         name = qualified({**now, "schema": then["schema"]})
     if now["name"] != then["name"]:
         found.append(f"ALTER {what} {name} RENAME TO {quote_ident(then['name'])}")
+        name = qualified(then)
+    # A view's columns: what rests on them stays then, as nothing is made anew.
+    for is_, was in zip(now.get("named", ()), then.get("named", ()), strict=False):
+        if is_ != was:
+            found.append(
+                f"ALTER {what} {name} RENAME COLUMN {quote_ident(is_)} TO {quote_ident(was)}"
+            )
     return found
 
 
