@@ -56,6 +56,8 @@ CASES = {
     "rename column": "ALTER TABLE t RENAME COLUMN v TO value",
     "default": "ALTER TABLE t ALTER COLUMN v SET DEFAULT 'y', ALTER COLUMN n SET DEFAULT 1",
     "drop default": "ALTER TABLE t ALTER COLUMN v DROP DEFAULT",
+    "rename inherited": "ALTER TABLE child ADD CONSTRAINT few CHECK (a > 0); ALTER TABLE parent ADD CONSTRAINT few CHECK (a > 0);"
+                        "ALTER TABLE parent RENAME CONSTRAINT few TO lots; ALTER TABLE parent RENAME COLUMN a TO b",
     "not null": "ALTER TABLE t ALTER COLUMN v SET NOT NULL",
     "statistics target": "ALTER TABLE t ALTER COLUMN v SET STATISTICS 50",
     "storage": "ALTER TABLE t ALTER COLUMN v SET STORAGE EXTERNAL",

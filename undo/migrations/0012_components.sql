@@ -190,6 +190,8 @@ BEGIN
                              FROM unnest(k.conkey) WITH ORDINALITY AS x(attnum, n)
                              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.attnum),
                'refers', nullif(k.confrelid, 0)::regclass,
+               'inherited', nullif(k.coninhcount > 0, false),
+               'local', CASE WHEN k.coninhcount > 0 THEN true END,
                'comment', obj_description(k.oid, 'pg_constraint')))
       FROM pg_constraint k
      WHERE k.conrelid = ANY (relations) AND k.contype <> 't' AND k.conparentid = 0

@@ -72,7 +72,8 @@ def renames(deltas: Iterable[Delta], there: There, *, parts: bool) -> list[State
         if delta.now is None or delta.then is None or (delta.kind in PARTS) != parts:
             continue
         one = there.find(delta.now)
-        if one is not None and not _inherited(one):
+        # Even what a child has for itself, too, is named with its parent's.
+        if one is not None and "inherited" not in one.image:
             wanted = _wanted(one, delta)
             statements = KINDS[delta.kind].rename(one, wanted)
             if statements:
