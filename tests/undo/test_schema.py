@@ -50,6 +50,8 @@ CASES = {
     "cluster on": "ALTER TABLE t CLUSTER ON i",
     "add column": "ALTER TABLE t ADD COLUMN c int NOT NULL DEFAULT 7",
     "add generated": "ALTER TABLE t ADD COLUMN c int GENERATED ALWAYS AS (n * 2) STORED",
+    "drop expression": "ALTER TABLE t ADD COLUMN c int GENERATED ALWAYS AS (n * 2) STORED CHECK (c > 0);"
+                       "CREATE INDEX j ON t (c); ALTER TABLE t ALTER COLUMN c DROP EXPRESSION",
     "add identity": "ALTER TABLE t ADD COLUMN c int GENERATED ALWAYS AS IDENTITY (START 10)",
     "add serial": "ALTER TABLE t ADD COLUMN c serial",
     "add unique": "ALTER TABLE t ADD COLUMN c text UNIQUE",

@@ -19,6 +19,7 @@ from undo.schema.steps import (
     creates,
     drops,
     drops_of_others,
+    gone_along,
     moves,
     renames,
     unlike,
@@ -81,6 +82,7 @@ async def reverse(db: Database, command: Command, first: There) -> tuple[str, ..
     for instead, again in anew(deltas, await work.there()):
         if not instead or await _attempt(db, instead, done) is not None:
             await _run(db, [again], done)
+    await _run(db, gone_along(deltas, first, await work.there()), done)
     more, missing = beside(deltas, first, await work.there())
     await _run(db, [KINDS[one.kind].drop(one) for one in more], done)
     now = await work.there()

@@ -208,6 +208,8 @@ def anew(deltas: Iterable[Delta], there: There) -> list[tuple[Statements, Statem
         fields = changed(delta).intersection(kind.anew)
         if one is None or all(value(one, f) == value(delta.then, f) for f in fields):
             continue
+        if _inherited(one):
+            continue
         then = replace(one, image=_wanted(one, delta))
         again = _careful(one, there, [*kind.drop(one), *kind.create(then)])
         if one.whole:
@@ -216,6 +218,23 @@ def anew(deltas: Iterable[Delta], there: There) -> list[tuple[Statements, Statem
                 again += KINDS[part.kind].create(part)
         found.append((kind.replace(one, then.image) if kind.replace else [], again))
     return found
+
+
+def gone_along(deltas: Sequence[Delta], first: There, now: There) -> list[Statements]:
+    """What the server dropped with a column that was made anew, made again."""
+    tables = {d.any.relid for d in deltas if d.kind == "column" and d.differs("generated")}
+    ours = {one.id for d in deltas if d.now and (one := first.find(d.now)) is not None}
+    found = []
+    for lost in sorted(first.components, key=lambda c: (KINDS[c.kind].rank, c.id)):
+        along = lost.relid in tables and lost.kind in _ALONG and lost.id not in ours
+        if along and now.find(lost) is None:
+            on = now.on(lost) or lost.on
+            statements = KINDS[lost.kind].create(replace(_owned(lost, now), on=on))
+            found.append(_careful(lost, now, statements))
+    return found
+
+
+_ALONG: Final = frozenset({"constraint", "index", "statistics"})
 
 
 def _inherited(one: Component) -> bool:
