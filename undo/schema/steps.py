@@ -41,6 +41,7 @@ def value(one: Component, field: str) -> Any:
 def problems(deltas: Sequence[Delta], there: There) -> list[tuple[Delta, str]]:
     """What is in the way of taking it back; nothing if all is as the command left it."""
     going = {d.now.name for d in deltas if d.now and d.then is None}
+    going |= _back(deltas, there)
     found = ((d, _problem(d, there, going)) for d in deltas)
     return [(delta, text) for delta, text in found if text]
 
@@ -64,6 +65,12 @@ def _problem(delta: Delta, there: There, going: Container[tuple[Any, ...]]) -> s
 def _came_back(taken: Component, then: Component | None) -> bool:
     """Whether it is the same, by its place in the catalog: brought back from the bin."""
     return then is not None and taken.id == then.id and taken.kind in {*MOVED, "attribute"}
+
+
+def _back(deltas: Sequence[Delta], there: There) -> set[tuple[Any, ...]]:
+    """Names of indexes that are their parents' until the partition is detached."""
+    apart = {there.oid(d.any) for d in deltas if d.differs("parents")}
+    return {one.name for one in there.components if one.image.get("of") in apart - {None}}
 
 
 def renames(deltas: Iterable[Delta], there: There, *, parts: bool) -> list[Statements]:

@@ -58,6 +58,11 @@ class There:
                 return str(other.image.get("owner")) if "owner" in other.image else None
         return None
 
+    def oid(self, one: Component) -> int | None:
+        """The number that its relation has now, if that is there."""
+        place = self.relids.get(one.relid)
+        return None if place is None else place[0]
+
     def on(self, one: Component) -> str | None:
         """The name of its relation, if that is there."""
         place = self.relids.get(one.relid)
@@ -99,11 +104,14 @@ SELECT classid::pg_catalog.int8, objid::pg_catalog.int8, objsubid, relid::pg_cat
           AND (o.oid = ANY ($2::pg_catalog.oid[])
                OR o.name = ANY ($3::pg_catalog.text[]::pg_catalog.name[]))))
 """
-# By name alone: whatever it is, it counts as one that is not the command's.
+# By name alone: whatever it is, it counts as one that is not the command's. Of an index that is its
+# parent's it says the partition.
 _TAKEN: Final = """
 SELECT 1259::pg_catalog.int8, c.oid::pg_catalog.int8, 0, 0::pg_catalog.int8,
        pg_catalog.json_build_object(
            'kind', 'table', 'schema', n.nspname, 'name', c.relname,
+           'of', (SELECT i.indrelid::pg_catalog.int8 FROM pg_catalog.pg_index i
+                   WHERE i.indexrelid = c.oid AND c.relispartition),
            'said', CASE c.relkind
                    WHEN 'i' THEN 'index' WHEN 'I' THEN 'index' WHEN 'S' THEN 'sequence'
                    WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
