@@ -92,6 +92,10 @@ CASES = {
     "rename of a view's": "CREATE VIEW ww AS SELECT v FROM w; ALTER VIEW w RENAME COLUMN v TO value",
     "rename of a matview's": "CREATE UNIQUE INDEX j ON m (id); ALTER MATERIALIZED VIEW m RENAME COLUMN id TO ident",
     "create sequence": "CREATE SEQUENCE q AS smallint INCREMENT 2 OWNED BY t.id",
+    "identity's sequence": "ALTER TABLE t ALTER id ADD GENERATED ALWAYS AS IDENTITY; ALTER SEQUENCE t_id_seq RENAME TO u_seq;"
+                           "ALTER SEQUENCE u_seq AS bigint INCREMENT 7",
+    "identity of a renamed": "ALTER TABLE t ALTER id ADD GENERATED ALWAYS AS IDENTITY; ALTER TABLE t RENAME TO u;"
+                             "ALTER TABLE u ALTER id DROP IDENTITY",
     "alter sequence": "ALTER SEQUENCE s INCREMENT 3 MAXVALUE 100 CYCLE",
     "drop sequence": "DROP SEQUENCE s",
     "create enum": "CREATE TYPE level AS ENUM ('a', 'b'); ALTER TABLE t ADD COLUMN l level",

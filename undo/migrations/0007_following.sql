@@ -132,7 +132,11 @@ CREATE FUNCTION hotrollback.relation_of_v1(class oid, object oid) RETURNS oid
 BEGIN -- in SQL it would be planned at each call
     RETURN CASE class
         WHEN 'pg_class'::regclass THEN
-            coalesce((SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = object), object)
+            coalesce((SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = object),
+                     -- Of an identity column.
+                     (SELECT d.refobjid FROM pg_depend d
+                       WHERE d.classid = class AND d.objid = object AND d.objsubid = 0 AND d.deptype = 'i'
+                         AND d.refclassid = class AND d.refobjsubid > 0), object)
         WHEN 'pg_trigger'::regclass THEN
             (SELECT t.tgrelid FROM pg_trigger t
               WHERE t.oid = object AND t.tgname NOT IN ('hotrollback_capture', 'hotrollback_truncate'))

@@ -1,5 +1,6 @@
 """Columns, and the attributes of composite types. Values are put back by keep.py."""
 
+import re
 from dataclasses import replace
 from typing import Final
 
@@ -17,9 +18,24 @@ def _name(one: Component) -> str:
 
 
 def rename(one: Component, then: Image) -> Statements:
-    if one.image["name"] == then["name"]:
-        return []
-    return [f"ALTER TABLE {one.on} RENAME COLUMN {_name(one)} TO {quote_ident(then['name'])}"]
+    found = []
+    have, want = one.image.get("identity"), then.get("identity")
+    if have and want and have["name"] != want["name"]:
+        name = _beside(one.on, have["name"])
+        found.append(f"ALTER SEQUENCE {name} RENAME TO {quote_ident(want['name'])}")
+    if one.image["name"] != then["name"]:
+        name = quote_ident(then["name"])
+        found.append(f"ALTER TABLE {one.on} RENAME COLUMN {_name(one)} TO {name}")
+    return found
+
+
+_SCHEMA: Final = re.compile(r'(?:"(?:[^"]|"")*"|[^".]+)\.')
+
+
+def _beside(on: str, name: str) -> str:
+    """In the schema of a table, as the sequence of an identity column is."""
+    schema = _SCHEMA.match(on)
+    return f"{schema[0] if schema else ''}{quote_ident(name)}"
 
 
 def rename_attribute(one: Component, then: Image) -> Statements:
@@ -41,7 +57,7 @@ def create(one: Component) -> Statements:
         how, expression = image["generated"]
         more = f" GENERATED ALWAYS AS ({expression}) {_STORED[how]}"
     elif "identity" in image:
-        more = f" {_identity(image)}"
+        more = f" {_identity(on, image)}"
     elif "default" in image:
         more = f" DEFAULT {image['default']}"
     found = [f"ALTER TABLE {on} ADD COLUMN {_name(one)} {typed(image)}{more}"]
@@ -60,9 +76,11 @@ def create_attribute(one: Component) -> Statements:
     ]
 
 
-def _identity(image: Image) -> str:
+def _identity(on: str, image: Image) -> str:
+    """The sequence has its name of before, even if the table or the column had another then."""
     given = image["identity"]
-    return f"GENERATED {_IDENTITY[given['when']]} AS IDENTITY ({sequence(given['sequence'])})"
+    options_ = f"SEQUENCE NAME {_beside(on, given['name'])} {sequence(given['sequence'])}"
+    return f"GENERATED {_IDENTITY[given['when']]} AS IDENTITY ({options_})"
 
 
 def drop(one: Component) -> Statements:
@@ -111,21 +129,25 @@ def alter(one: Component, then: Image) -> Statements:
         found.append(f"{start} DROP DEFAULT" if given is None else f"{start} SET DEFAULT {given}")
     if now.get("not_null") != then.get("not_null"):
         found.append(f"{start} {'SET' if then.get('not_null') else 'DROP'} NOT NULL")
-    found += _identities(start, now, then)
+    found += _identities(one, start, then)
     return [*found, *_said(one, then)]
 
 
-def _identities(start: str, now: Image, then: Image) -> Statements:
-    have, want = now.get("identity"), then.get("identity")
+def _identities(one: Component, start: str, then: Image) -> Statements:
+    have, want = one.image.get("identity"), then.get("identity")
     if have == want:
         return []
     if want is None:
         return [f"{start} DROP IDENTITY"]
     if have is None:
-        return [f"{start} ADD {_identity(then)}"]
+        return [f"{start} ADD {_identity(one.on, then)}"]
+    kind = want["sequence"]["type"]
+    found = []
+    if have["sequence"]["type"] != kind:
+        found.append(f"ALTER SEQUENCE {_beside(one.on, have['name'])} AS {kind}")
     changes = [f"SET GENERATED {_IDENTITY[want['when']]}"]
     changes += [f"SET {words}" for words in _settings(want["sequence"])]
-    return [f"{start} {' '.join(changes)}"]
+    return [*found, f"{start} {' '.join(changes)}"]
 
 
 def _settings(given: Image) -> list[str]:
