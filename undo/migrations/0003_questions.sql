@@ -236,20 +236,36 @@ BEGIN
     );
 END $$;
 
--- Of some function names, those that have a volatile function of a user: it may write anything.
--- C functions of extensions are trusted to write nothing.
+-- Of some function names, those that have a volatile function of a user: it may write anything. One
+-- that is not volatile may still call one that is, which its body would name. C functions of
+-- extensions are trusted to write nothing.
 CREATE FUNCTION hotrollback.volatile_v1(names text[]) RETURNS text[]
     LANGUAGE sql STABLE SET search_path = pg_catalog
     AS $$
-    SELECT array_agg(DISTINCT p.proname::text)
-      FROM pg_proc p
-      JOIN pg_language l ON l.oid = p.prolang
-     WHERE p.proname = ANY (names::name[])
-       AND p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'hotrollback'::regnamespace)
-       AND p.provolatile = 'v'
-       AND NOT (l.lanname = 'c' AND EXISTS (
-           SELECT FROM pg_depend d
-            WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))
+    WITH RECURSIVE theirs AS MATERIALIZED (
+        SELECT p.oid, p.proname::text AS name, p.provolatile = 'v' AS writes, l.lanname IN ('c', 'internal')
+               OR p.prokind = 'a' AS closed,
+               EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass
+                          AND d.objid = p.oid AND d.deptype = 'e') AS extension
+          FROM pg_proc p
+          JOIN pg_language l ON l.oid = p.prolang
+         WHERE p.oid >= 16384
+           AND p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'hotrollback'::regnamespace)
+           AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+    ), reached(asked, oid) AS (
+        SELECT t.name, t.oid FROM theirs t WHERE t.name = ANY (names)
+        UNION
+        SELECT r.asked, c.oid
+          FROM reached r
+          JOIN theirs t ON t.oid = r.oid AND NOT (t.writes OR t.closed OR t.extension)
+         CROSS JOIN LATERAL (SELECT lower(coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)) AS body
+                               FROM pg_proc p WHERE p.oid = t.oid OFFSET 0) b
+          JOIN theirs c ON c.oid <> t.oid AND strpos(b.body, lower(c.name)) > 0
+    )
+    SELECT array_agg(DISTINCT r.asked)
+      FROM reached r
+      JOIN theirs t ON t.oid = r.oid
+     WHERE t.writes AND NOT (t.closed AND t.extension)
 $$;
 
 -- Of some procedure names, those that may end the transaction of their caller.
