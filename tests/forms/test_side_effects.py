@@ -110,6 +110,16 @@ TRIGGERS = {
         " FOR EACH ROW EXECUTE FUNCTION after_it(); GRANT ALL ON SEQUENCE audit_id_seq TO PUBLIC",
         TWO_WAYS,
     ),
+    "that put another row in the place": Case(
+        (
+            "DELETE FROM t WHERE id = 1",
+            "DO $$ BEGIN DELETE FROM t WHERE id < 4; INSERT INTO t VALUES (9, 'x'); END $$",
+        ),
+        TRIGGERED + "CREATE FUNCTION reborn() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        "  INSERT INTO t VALUES (old.id, 'reborn'); UPDATE t SET n = 7 WHERE id = old.id; RETURN NULL; END $$;"
+        "CREATE TRIGGER a_reborn AFTER DELETE ON t FOR EACH ROW EXECUTE FUNCTION reborn()",
+        TWO_WAYS,
+    ),
     "of transition tables": Case(
         ROWS[:4],
         TRIGGERED + "CREATE FUNCTION of_all() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"

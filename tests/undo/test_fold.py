@@ -181,6 +181,18 @@ def test_doubts_are_asked_and_answered(answer: Answer, chains: int, *, torn: boo
     assert (len(effects), any(e.torn for e in effects)) == (chains, torn)
 
 
+@pytest.mark.parametrize(("answer", "chains"), [(Answer.SAME, 1), (Answer.KEY, 2)])
+def test_what_an_after_trigger_puts_in_a_deleted_rows_place_is_another_row(
+    answer: Answer, chains: int
+) -> None:
+    """It is recorded before it is that the row was deleted."""
+    log = Log()
+    log.write("I", 5, 1, selected=True, new=11)
+    log.write("D", 5, 1, 10, selected=True)
+    effects = log.effects({(0, 1): answer})
+    assert (len(effects), any(e.torn for e in effects)) == (chains, False)
+
+
 def test_a_tid_that_was_used_again_is_another_row() -> None:
     log = Log()
     log.write("I", 5, 1, selected=True, new=10)

@@ -219,6 +219,11 @@ def _predecessor(
     row = by_key.get((known[0].get(change.relid, change.relid), change.key))
     if row is None or changes[row.members[-1]].op == "D":
         return None
+    begun = changes[row.members[0]]
+    same = change.op == "D" and begun.op == "I" and begun.xid == change.xid
+    if same and _answer((row.members[-1], head), known) is Answer.KEY:
+        # A trigger put another row under the key before it was written down that one had gone.
+        return None
     return row if _answered(row, head, known) else None
 
 
