@@ -7,6 +7,7 @@ from undo.database import Database
 from undo.errors import AlwaysTrigger, NeedsReplicaRole, NotRestored, PlanNotMet
 from undo.inverse import delete, insert, update
 from undo.log import DELETE, INSERT, UPDATE
+from undo.stages import path
 from undo.stages.constraints import broken, rekeyed
 from undo.stages.order import Sequence, Work, order
 from undo.stages.rows import Laid, Progress, Rows
@@ -117,7 +118,8 @@ async def apply(
     writer = _Writer(db, laid, planned, sequence, progress)
     write = {INSERT: writer.insert, UPDATE: writer.update, DELETE: writer.delete}
     for op, root in sequence.steps(planned):
-        await write[op](root)
+        async with path.theirs(db, root):
+            await write[op](root)
     await writer.quiet(on=False)
     await db.execute("SET CONSTRAINTS ALL IMMEDIATE")
     failed = await broken(db, tables, laid, set(sequence.silent) & set(planned))

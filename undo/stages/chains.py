@@ -13,6 +13,7 @@ from typing import Final
 from undo.database import Database, sqlstate
 from undo.image import quote_literal, read_back, same
 from undo.model import Change
+from undo.stages import path
 from undo.stages.fold import Answer, Folded, Link, duplicates, fold
 from undo.stages.load import SELECTED, Partitions, serial
 from undo.tables import Family, Tables, equal
@@ -267,7 +268,7 @@ async def _answers(
         )
         sides = parts[left], parts[right]
         try:
-            async with db.transaction():
+            async with db.transaction(), path.theirs(db, root):
                 rows = await db.fetch(_typed(family, *sides), *args)
         except Exception as error:
             if not (sqlstate(error) or "").startswith(_DATA):

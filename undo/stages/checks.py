@@ -8,6 +8,7 @@ from typing import Final
 
 from undo.database import Database
 from undo.image import quote_ident
+from undo.stages import path
 from undo.stages.rows import Laid, Rows
 
 # With `since`: those that were made after that transaction began.
@@ -53,11 +54,12 @@ async def broken_rules(db: Database, rows: Rows, numbers: Collection[int]) -> di
     generated or asks for the whole row the server looks at."""
     found: dict[int, str] = {}
     for name, rule, _ in await db.fetch(_CHECKS, rows.family.root, None):
-        broken = await db.fetch(
+        query = (
             f"SELECT {rows.n} FROM {_becoming(rows)}"
-            f" WHERE {rows.n} = ANY ($1::pg_catalog.int4[]) AND ({rule}) IS FALSE",
-            sorted(numbers),
+            f" WHERE {rows.n} = ANY ($1::pg_catalog.int4[]) AND ({rule}) IS FALSE"
         )
+        async with path.theirs(db, rows.family.root):
+            broken = await db.fetch(query, sorted(numbers))
         found.update((row[0], name) for row in broken)
     for column in rows.columns:
         if column.not_null and column.written:
@@ -89,13 +91,15 @@ async def newly_broken(db: Database, laid: Laid, rows: Rows) -> dict[int, str]:
     if not rules:
         return {}
     first = " ".join(f"WHEN {rule} THEN {number}" for number, (_, rule) in enumerate(rules))
-    broken = await db.fetch(
+    query = (
         f"SELECT b.n, b.rule FROM ("
         f"SELECT {rows.n} AS n, CASE {first} END AS rule"
         f"  FROM (SELECT w.* FROM {rows.want} w JOIN {rows.effects} e"
         f"        ON e.n = w.{rows.n} AND e.active AND e.op IN ('I', 'U')) hotrollback_t) b"
         f" WHERE b.rule IS NOT NULL"
     )
+    async with path.theirs(db, rows.family.root):
+        broken = await db.fetch(query)
     return {n: rules[rule][0] for n, rule in broken}
 
 
@@ -104,12 +108,13 @@ async def generate(db: Database, rows: Rows, numbers: Collection[int]) -> None:
     have = {column.name for column in rows.columns}
     for name, expression in await db.fetch(_GENERATED, rows.family.root):
         if name in have:
-            await db.execute(
+            query = (
                 f"UPDATE {rows.want} x SET {quote_ident(name)} = g.value FROM ("
                 f"SELECT {rows.n} AS n, ({expression}) AS value FROM {_becoming(rows)}) g"
-                f" WHERE g.n = x.{rows.n} AND g.n = ANY ($1::pg_catalog.int4[])",
-                sorted(numbers),
+                f" WHERE g.n = x.{rows.n} AND g.n = ANY ($1::pg_catalog.int4[])"
             )
+            async with path.theirs(db, rows.family.root):
+                await db.execute(query, sorted(numbers))
 
 
 async def take_as_ours(db: Database, laid: Laid, numbers: Collection[int]) -> None:

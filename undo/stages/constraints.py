@@ -12,6 +12,7 @@ from typing import Final
 from undo.database import Database
 from undo.image import quote_ident
 from undo.model import Kind
+from undo.stages import path
 from undo.stages.check import Obstacle
 from undo.stages.rows import Laid, Rows
 from undo.tables import ForeignKey, Tables, Unique
@@ -103,7 +104,9 @@ async def _unique(db: Database, rows: Rows, unique: Unique, found: Findings) -> 
         f"                      AND s.relid = t.tableoid AND s.tid = t.ctid)"
     )
     its = f"value in {unique.name}" if unique.made else ", ".join(unique.columns)
-    for n, comes, relid, tid, mine, leaves in await db.fetch(query):
+    async with path.theirs(db, family.root):
+        clashes = await db.fetch(query)
+    for n, comes, relid, tid, mine, leaves in clashes:
         if leaves:
             found.colliding.update((n, mine))
         else:
@@ -241,11 +244,11 @@ async def broken(db: Database, tables: Tables, laid: Laid, unchecked: set[int]) 
 async def _doubled(db: Database, rows: Rows, unique: Unique) -> bool:
     if not has(rows, unique.columns):
         return False
-    return bool(
-        await db.fetchval(
-            f"SELECT EXISTS (SELECT FROM {unique.item(rows.want, 'w')}"
-            f"  JOIN {rows.effects} e ON e.n = w.{rows.n} AND e.active AND e.op <> 'D'"
-            f"  JOIN {unique.item(rows.family.source, 't')} ON {unique.clash('t', 'w')}"
-            f" GROUP BY w.{rows.n} HAVING pg_catalog.count(*) > 1)"
-        )
+    query = (
+        f"SELECT EXISTS (SELECT FROM {unique.item(rows.want, 'w')}"
+        f"  JOIN {rows.effects} e ON e.n = w.{rows.n} AND e.active AND e.op <> 'D'"
+        f"  JOIN {unique.item(rows.family.source, 't')} ON {unique.clash('t', 'w')}"
+        f" GROUP BY w.{rows.n} HAVING pg_catalog.count(*) > 1)"
     )
+    async with path.theirs(db, rows.family.root):
+        return bool(await db.fetchval(query))

@@ -1,8 +1,6 @@
 """The rows of an undo, on the server: temporary tables that hold, typed and by the effect's number,
 what each row is to be (`want`), what the selection left (`ours`), and what it is now, locked
-(`now`).
-
-Everything after this works on sets. The tables go with the transaction.
+(`now`). Everything after this works on sets. The tables go with the transaction.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +20,7 @@ from undo.image import (
     same_value,
 )
 from undo.log import COMMAND
+from undo.stages import path
 from undo.stages.chains import Chained
 from undo.stages.load import DEAD, Partitions, serial
 from undo.stages.rules import Rules
@@ -89,13 +88,13 @@ async def lay_out(
     )
     for (root,) in roots:
         ignored = rules.ignored.get(root, frozenset())
-        rows = await _shape(
-            db, tables.families[root], laid.table, parts, oldest or 0, begin, ignored
-        )
+        family = tables.families[root]
+        rows = await _shape(db, family, laid.table, parts, oldest or 0, begin, ignored)
         if ignored:
             await _overlook(db, laid, rows, parts)
         try:
-            await _typed(db, rows, parts)
+            async with path.theirs(db, root):
+                await _typed(db, rows, parts)
         except Exception as error:
             if not (sqlstate(error) or "").startswith("22"):
                 raise
