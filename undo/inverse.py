@@ -45,7 +45,7 @@ def update(rows: Rows, relid: int) -> str | None:
         f"UPDATE ONLY {name} t SET {given}"
         f" FROM {rows.want} w, {rows.now} m, {rows.effects} e"
         f" WHERE e.n = w.{rows.n} AND m.n = e.n AND e.active AND NOT e.mover AND e.op = 'U'"
-        f" AND m.relid = {relid} AND t.ctid = m.tid"
+        f" AND m.relid = '{relid}' AND t.ctid = m.tid"
         f" RETURNING t.tableoid AS relid, m.tid AS old_tid, t.ctid AS new_tid,"
         f" {_key(rows, 't')} AS key, m.image AS before, {_picture(rows, 't')} AS after,"
         f" {same(rows.columns, 't', 'w')} AS fits",
@@ -60,7 +60,7 @@ def delete(rows: Rows, relid: int, *, movers: bool) -> str:
     return _recorded(
         "D",
         f"DELETE FROM ONLY {name} t USING {rows.now} m, {rows.effects} e"
-        f" WHERE e.n = m.n AND e.active AND {which} AND m.relid = {relid} AND t.ctid = m.tid"
+        f" WHERE e.n = m.n AND e.active AND {which} AND m.relid = '{relid}' AND t.ctid = m.tid"
         f" RETURNING t.tableoid AS relid, m.tid AS old_tid, NULL::pg_catalog.tid AS new_tid,"
         f" {_key(rows, 't')} AS key, m.image AS before, NULL::pg_catalog.json AS after",
         "true",
@@ -76,7 +76,7 @@ def insert(rows: Rows, *, movers: bool) -> str:
     values = ", ".join(f"w.{quote_ident(c.name)}" for c in columns)
     source = (
         f"FROM {rows.want} w JOIN {rows.effects} e ON e.n = w.{rows.n}"
-        f" WHERE e.active AND {which} AND e.root = {rows.family.root}"
+        f" WHERE e.active AND {which} AND e.root = '{rows.family.root}'"
     )
     head = f"INSERT INTO {rows.family.name} AS t"
     if columns:

@@ -39,3 +39,14 @@ TABLE = {
 @pytest.mark.parametrize("name", TABLE)
 def test_names_without_a_schema(bed: Bed, name: str) -> None:
     bed.prove(TABLE[name])
+
+
+def test_no_operator_of_others_is_taken_for_the_servers(bed_apart: Bed) -> None:
+    """It would run with the rights of who undoes."""
+    lure = (
+        "CREATE FUNCTION lured(oid, int) RETURNS boolean LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'lured'; END $$;"
+        "CREATE OPERATOR = (FUNCTION = lured, LEFTARG = oid, RIGHTARG = int);"
+    )
+    case = TABLE["check"]
+    bed_apart.prove(Case(case.writes, lure + case.setup))

@@ -98,7 +98,7 @@ async def _unique(db: Database, rows: Rows, unique: Unique, found: Findings) -> 
         f"  FROM {rows.effects} e JOIN {unique.item(rows.want, 'w')} ON w.{rows.n} = e.n"
         f"  LEFT JOIN {rows.ours} o ON o.{rows.n} = e.n"
         f"  JOIN {unique.item(source, 't')} ON {unique.clash('t', 'w')}"
-        f" WHERE e.active AND e.root = {family.root}"
+        f" WHERE e.active AND e.root = '{family.root}'"
         f"   AND (e.op = 'I' OR {rekeyed(rows, unique.columns)})"
         f"   AND NOT EXISTS (SELECT FROM {rows.now} s WHERE s.n = e.n"
         f"                      AND s.relid = t.tableoid AND s.tid = t.ctid)"

@@ -1,7 +1,8 @@
 """Where users' code finds what it names without a schema, while an undo's rows pass through it.
 
 Checks, domains and generated columns call functions that rely on the path of those who write. What
-our own statements name is found first all the same. Not: triggers, which are off.
+our own statements name is found first all the same, if operators there are given exactly their own
+types: a number has quotes, so that it is an oid beside one. Not: triggers, which are off.
 """
 
 from collections.abc import AsyncGenerator

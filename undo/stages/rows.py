@@ -239,7 +239,7 @@ async def _images(
         f"SELECT e.n AS {rows.n}, r.* FROM {rows.effects} e"
         f" JOIN {source} c ON c.ctid = e.{which}_place"
         f" CROSS JOIN LATERAL {read_back(rows.columns, f'c.{side}')} r"
-        f" WHERE e.root = {rows.family.root} AND e.{which}_part = {oid} AND e.op IN ({listed})"
+        f" WHERE e.root = '{rows.family.root}' AND e.{which}_part = '{oid}' AND e.op IN ({listed})"
         for oid, source in parts.items()
     ]
     await db.execute(
