@@ -19,7 +19,7 @@ CREATE TABLE loose (k int, v text); INSERT INTO loose VALUES (2, 'two');
 CREATE SEQUENCE s START 5; CREATE SCHEMA away; CREATE TYPE mood AS ENUM ('sad', 'glad');
 CREATE TYPE pair AS (a int, b text); CREATE DOMAIN positive AS int CHECK (value > 0);
 CREATE VIEW w AS SELECT id, v FROM t; CREATE MATERIALIZED VIEW m AS SELECT id FROM t;
-CREATE INDEX i ON t (n);
+CREATE INDEX i ON t (n); CREATE TABLE counted (id int GENERATED ALWAYS AS IDENTITY);
 CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT a';
 CREATE PROCEDURE p() LANGUAGE plpgsql AS 'BEGIN END';
 CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
@@ -94,6 +94,8 @@ CASES = {
     "create sequence": "CREATE SEQUENCE q AS smallint INCREMENT 2 OWNED BY t.id",
     "identity's sequence": "ALTER TABLE t ALTER id ADD GENERATED ALWAYS AS IDENTITY; ALTER SEQUENCE t_id_seq RENAME TO u_seq;"
                            "ALTER SEQUENCE u_seq AS bigint INCREMENT 7",
+    "grant on an identity": "GRANT USAGE, SELECT ON SEQUENCE counted_id_seq TO app WITH GRANT OPTION;"
+                            "COMMENT ON SEQUENCE counted_id_seq IS 'counts'",
     "identity of a renamed": "ALTER TABLE t ALTER id ADD GENERATED ALWAYS AS IDENTITY; ALTER TABLE t RENAME TO u;"
                              "ALTER TABLE u ALTER id DROP IDENTITY",
     "alter sequence": "ALTER SEQUENCE s INCREMENT 3 MAXVALUE 100 CYCLE",
@@ -168,6 +170,9 @@ CASES = {
                             "DROP SCHEMA away CASCADE",
     "reassign": "ALTER TABLE other OWNER TO operator; ALTER STATISTICS st OWNER TO operator; REASSIGN OWNED BY operator TO app",
     "drop owned": "ALTER TABLE other OWNER TO app; DROP OWNED BY app",
+    "drop a granted identity": "GRANT SELECT ON SEQUENCE counted_id_seq TO PUBLIC; COMMENT ON SEQUENCE counted_id_seq IS 'counts';"
+                               "GRANT UPDATE ON SEQUENCE counted_id_seq TO app; ALTER TABLE counted ALTER id DROP IDENTITY",
+    "drop an identity column": "GRANT SELECT ON SEQUENCE counted_id_seq TO PUBLIC; ALTER TABLE counted DROP id",
     "drop identity": "ALTER TABLE loose ADD COLUMN i int GENERATED ALWAYS AS IDENTITY (START 7);"
                      "ALTER TABLE loose DROP COLUMN i",
     "retype indexed": "ALTER TABLE t ALTER COLUMN n SET DEFAULT 4, ALTER COLUMN n TYPE bigint",

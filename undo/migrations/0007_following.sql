@@ -103,7 +103,7 @@ DECLARE
     top constant bigint := pg_current_xact_id()::text::bigint;
     low constant bigint := top & 4294967295; -- what is older is not asked
 BEGIN
-    relations := ARRAY(SELECT c.oid FROM pg_class c
+    relations := ARRAY(SELECT hotrollback.relation_of_v1('pg_class'::regclass, c.oid) FROM pg_class c
                         WHERE c.xmin::text::bigint >= low AND hotrollback.ours_v1(c.xmin, top)
                        UNION
                        SELECT a.attrelid FROM pg_attribute a

@@ -26,6 +26,15 @@ CREATE FUNCTION hotrollback.acl_v1(acl aclitem[]) RETURNS jsonb
               FROM aclexplode(acl) a) x
 $$;
 
+-- The same of what has its table's owner: without his own, and no name where he granted it.
+CREATE FUNCTION hotrollback.others_acl_v1(acl aclitem[], owner oid) RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+    AS $$
+    SELECT jsonb_agg(CASE WHEN e ->> 0 = pg_get_userbyid(owner) THEN jsonb_set(e, '{0}', '""') ELSE e END)
+      FROM jsonb_array_elements(hotrollback.acl_v1(acl)) e
+     WHERE e ->> 1 IS DISTINCT FROM pg_get_userbyid(owner)
+$$;
+
 -- Whether an object is a member of an extension, which then is what made it.
 CREATE FUNCTION hotrollback.of_extension_v1(class regclass, object oid) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog
@@ -148,7 +157,9 @@ BEGIN
                    jsonb_build_array(a.attgenerated, pg_get_expr(d.adbin, d.adrelid)) END,
                'identity', CASE WHEN a.attidentity <> '' THEN
                    (SELECT jsonb_build_object('when', a.attidentity, 'name', s.relname,
-                                              'sequence', hotrollback.sequence_v1(s.oid))
+                                              'sequence', hotrollback.sequence_v1(s.oid),
+                                              'acl', hotrollback.others_acl_v1(s.relacl, s.relowner),
+                                              'comment', obj_description(s.oid, 'pg_class'))
                       FROM pg_depend e JOIN pg_class s ON s.oid = e.objid AND s.relkind = 'S'
                      WHERE e.classid = 'pg_class'::regclass AND e.refclassid = 'pg_class'::regclass
                        AND e.refobjid = a.attrelid AND e.refobjsubid = a.attnum

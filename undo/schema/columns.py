@@ -7,7 +7,7 @@ from typing import Final
 from undo.image import quote_ident
 from undo.schema.component import Component, Image
 from undo.schema.relations import foreign_options
-from undo.schema.words import Statements, comment, options, privileges, sequence
+from undo.schema.words import Statements, comment, options, privileges, qualified, sequence
 
 _STORED: Final = {"s": "STORED", "v": "VIRTUAL"}
 _IDENTITY: Final = {"a": "ALWAYS", "d": "BY DEFAULT"}
@@ -29,13 +29,32 @@ def rename(one: Component, then: Image) -> Statements:
     return found
 
 
-_SCHEMA: Final = re.compile(r'(?:"(?:[^"]|"")*"|[^".]+)\.')
+_SCHEMA: Final = re.compile(r'(?:"((?:[^"]|"")*)"|([^".]+))\.')
+
+
+def _place(on: str, name: str) -> Image:
+    """In the schema of a table, as the sequence of an identity column is."""
+    schema = _SCHEMA.match(on)
+    if schema is None:
+        return {"name": name}
+    return {"name": name, "schema": schema[2] or schema[1].replace('""', '"')}
 
 
 def _beside(on: str, name: str) -> str:
-    """In the schema of a table, as the sequence of an identity column is."""
-    schema = _SCHEMA.match(on)
-    return f"{schema[0] if schema else ''}{quote_ident(name)}"
+    place = _place(on, name)
+    return qualified(place) if "schema" in place else quote_ident(name)
+
+
+def _sequence_said(one: Component, have: Image, want: Image) -> Statements:
+    """Grants and a comment. The table's owner is the sequence's, and not named in its image."""
+    place = {"kind": "sequence", "owner": one.owner, **_place(one.on, want["name"])}
+
+    def owned(image: Image) -> Image:
+        given = [[grantor or one.owner, *rest] for grantor, *rest in image.get("acl", ())]
+        return {**place, "acl": given}
+
+    found = privileges(replace(one, image=owned(have)), owned(want))
+    return [*found, *comment(f"SEQUENCE {_beside(one.on, want['name'])}", have, want)]
 
 
 def rename_attribute(one: Component, then: Image) -> Statements:
@@ -62,6 +81,8 @@ def create(one: Component) -> Statements:
         more = f" DEFAULT {image['default']}"
     found = [f"ALTER TABLE {on} ADD COLUMN {_name(one)} {typed(image)}{more}"]
     bare = {"kind": "column", "name": image["name"]}
+    if "identity" in image:
+        found += _sequence_said(one, {}, image["identity"])
     return [*found, *_said(replace(one, image=bare), image)]
 
 
@@ -140,14 +161,15 @@ def _identities(one: Component, start: str, then: Image) -> Statements:
     if want is None:
         return [f"{start} DROP IDENTITY"]
     if have is None:
-        return [f"{start} ADD {_identity(one.on, then)}"]
+        return [f"{start} ADD {_identity(one.on, then)}", *_sequence_said(one, {}, want)]
     kind = want["sequence"]["type"]
     found = []
     if have["sequence"]["type"] != kind:
         found.append(f"ALTER SEQUENCE {_beside(one.on, have['name'])} AS {kind}")
     changes = [f"SET GENERATED {_IDENTITY[want['when']]}"]
     changes += [f"SET {words}" for words in _settings(want["sequence"])]
-    return [*found, f"{start} {' '.join(changes)}"]
+    found.append(f"{start} {' '.join(changes)}")
+    return [*found, *_sequence_said(one, have, want)]
 
 
 def _settings(given: Image) -> list[str]:
