@@ -34,9 +34,10 @@ async def only_cleared(db: Database, request: UndoRequest, report: Report) -> Re
 
 async def nothing_left(db: Database, report: Report, changes: str) -> Report:
     ids = await db.fetchval(
-        f"SELECT pg_catalog.string_agg(DISTINCT u.id::pg_catalog.text, ', ')"
+        f"SELECT pg_catalog.string_agg(x.id::pg_catalog.text, ', ' ORDER BY x.id) FROM ("
+        f"SELECT DISTINCT u.id"
         f"  FROM hotrollback.undone d JOIN hotrollback.undo u ON u.id = d.undo"
-        f" WHERE u.redone_by IS NULL AND d.xid IN (SELECT c.xid FROM {changes} c)"
+        f" WHERE u.redone_by IS NULL AND d.xid IN (SELECT c.xid FROM {changes} c)) x"
     )
     told = f"nothing is left to undo: undo {ids} did it" if ids else "nothing is left to undo"
     return replace(report, outcome=Outcome.NOTHING).with_message(told)

@@ -195,7 +195,7 @@ class NoScript(UndoError):
 
 
 class PlanMoved(UndoError):
-    """the plan no longer holds: {}. Nothing was changed: make a new one, and look at it"""
+    """the plan no longer holds: {}. Make a new one, and look at it"""
 
 
 class StillOpen(UndoError):

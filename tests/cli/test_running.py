@@ -44,6 +44,15 @@ async def until(connection: asyncpg.Connection, condition: str) -> None:
 BLOCKED = "count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
+@pytest.mark.parametrize("command", ["PAUSE UNDO", "RESUME UNDO", "CANCEL UNDO"])
+async def test_none_is_said(proxy: Proxy, command: str) -> None:
+    told: list[str] = []
+    async with console(proxy) as one:
+        one.add_log_listener(lambda _connection, notice: told.append(notice.message))
+        assert await one.fetch(command) == []
+    assert told == ["there is none: SHOW UNDO PROGRESS lists those that run in this proxy"]
+
+
 async def test_paused_and_resumed(proxy: Proxy) -> None:
     proxy.psql("UPDATE t SET v = 1", tag="bad")
     look, holder = await proxy.database.connect(), await proxy.database.connect()

@@ -200,6 +200,8 @@ def test_the_past_of_a_table_and_of_a_row(shop: Proxy) -> None:
         assert len(console.execute(f"{command} AS JSON", prepare=True).fetchall()) == len(was)
     late = shop.cli("as-of", "2020-01-01 00:00Z", "products", check=False)
     assert (late.returncode, "is not in the log (any more)" in late.stderr) == (1, True)
+    ahead = shop.cli("as-of", "2120-01-01 00:00Z", "products", check=False)
+    assert (ahead.returncode, "is still to come: here it is 2" in ahead.stderr) == (1, True)
     assert shop.database.psql(now) == changed
 
 
@@ -363,6 +365,7 @@ def test_a_plan_that_another_person_has_seen(shop: Proxy, tmp_path: Path) -> Non
     refused = shop.cli("undo", "--plan", path, "--yes", check=False)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "the plan no longer holds: 1 conflict" in refused.stderr
+    assert refused.stderr.count("Nothing was changed") == 1
     assert shop.database.psql("SELECT * FROM products ORDER BY id") == before
 
     again = (

@@ -7,6 +7,7 @@ from fix_undo import BAD, Ground
 from undo import ignored
 from undo.engine import run
 from undo.errors import (
+    BadFilter,
     NotIgnored,
     PlanMoved,
     UnknownColumn,
@@ -54,6 +55,7 @@ async def test_a_policy_of_one_table(ground: Ground) -> None:
     [
         ({"policies": (("t", "mend"),)}, UnknownPolicy),
         ({"policies": (("nix", "skip"),)}, UnknownRelation),
+        ({"policies": (("t", "skip"), ("public.t", "skip"))}, BadFilter),
         ({"ignore": ("t.nix",)}, UnknownColumn),
         ({"ignore": ("at",)}, UnknownColumn),
         ({"ignore": ("nix.at",)}, UnknownRelation),

@@ -255,6 +255,8 @@ CREATE FUNCTION hotrollback.as_of(moment timestamptz, row_of anyelement) RETURNS
 BEGIN
     IF moment IS NULL THEN
         RAISE EXCEPTION 'the moment must not be null' USING ERRCODE = '22004';
+    ELSIF moment > clock_timestamp() THEN
+        RAISE EXCEPTION '% is still to come: here it is %', moment, clock_timestamp() USING ERRCODE = '22023';
     END IF;
     RETURN QUERY EXECUTE hotrollback.past_v1(
         (SELECT t.typrelid FROM pg_type t WHERE t.oid = pg_typeof(row_of)),

@@ -26,7 +26,7 @@ async def hold(
         return
     found = await digest(db, settled, moves, request, report)
     if found != request.plan:
-        raise PlanMoved("what it would do is not what it was")
+        raise PlanMoved("what it would do is not what it was. Nothing was changed")
 
 
 async def digest(

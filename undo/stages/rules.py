@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from undo.database import Database
+from undo.errors import BadFilter
 from undo.naming import column_there, there
 from undo.request import UndoRequest
 
@@ -40,8 +41,12 @@ SELECT b.relid::pg_catalog.int8 AS relid, pg_catalog.array_agg(b.name) AS names
 async def rules_of(db: Database, request: UndoRequest) -> Rules:
     """Raises UnknownRelation, UnknownColumn, BadFilter."""
     policies: dict[int, str] = {}
+    named: set[int] = set()
     for name, policy in request.policies:
-        _, _, relids = await there(db, name)
+        table, _, relids = await there(db, name)
+        if table in named:
+            raise BadFilter(f"{name} is given two policies: leave one of them")
+        named.add(table)
         policies |= dict.fromkeys(relids, policy)
     ignored = {row["relid"]: frozenset(row["names"]) for row in await db.fetch(_LISTED)}
     for name in request.ignore:

@@ -79,14 +79,14 @@ async def pause(asked: Asked, values: Mapping[str, Any]) -> Rows:
         one.paused = one.splits
         how = "pauses before its next batch" if one.splits else "runs on: it is one transaction"
         found.append((one.what, how))
-    return found
+    return _or_none(asked, found)
 
 
 async def resume(asked: Asked, values: Mapping[str, Any]) -> Rows:
     found = [one for one in _meant(asked, values) if one.paused]
     for one in found:
         one.paused = False
-    return [(one.what, "goes on") for one in found]
+    return _or_none(asked, [(one.what, "goes on") for one in found])
 
 
 async def cancel(asked: Asked, values: Mapping[str, Any]) -> Rows:
@@ -99,7 +99,13 @@ async def cancel(asked: Asked, values: Mapping[str, Any]) -> Rows:
             while one in asked.backend.running:
                 await db.fetchval("SELECT pg_catalog.pg_cancel_backend($1)", one.pid)
                 await db.fetchval("SELECT pg_catalog.pg_sleep($1)", _PAUSE)
-    return [(one.what, "ended") for one in found]
+    return _or_none(asked, [(one.what, "ended") for one in found])
+
+
+def _or_none(asked: Asked, found: Rows) -> Rows:
+    if not found:
+        asked.notice("there is none: SHOW UNDO PROGRESS lists those that run in this proxy")
+    return found
 
 
 _STATE: Final = (
