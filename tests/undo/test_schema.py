@@ -52,6 +52,9 @@ CASES = {
     "add generated": "ALTER TABLE t ADD COLUMN c int GENERATED ALWAYS AS (n * 2) STORED",
     "drop expression": "ALTER TABLE t ADD COLUMN c int GENERATED ALWAYS AS (n * 2) STORED CHECK (c > 0);"
                        "CREATE INDEX j ON t (c); ALTER TABLE t ALTER COLUMN c DROP EXPRESSION",
+    "names without a schema": "CREATE FUNCTION lowest() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT min(id) FROM t); END';"
+                              "ALTER TABLE loose ADD COLUMN c int DEFAULT lowest(), ADD CONSTRAINT more CHECK (k >= lowest());"
+                              "ALTER TABLE loose DROP COLUMN c, DROP CONSTRAINT more",
     "add identity": "ALTER TABLE t ADD COLUMN c int GENERATED ALWAYS AS IDENTITY (START 10)",
     "add serial": "ALTER TABLE t ADD COLUMN c serial",
     "add unique": "ALTER TABLE t ADD COLUMN c text UNIQUE",

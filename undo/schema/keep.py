@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from undo import path
 from undo.database import Database, sqlstate
 from undo.errors import NotReversible
 from undo.image import quote_ident, quote_literal
@@ -188,7 +189,8 @@ async def retype(db: Database, deltas: Sequence[Delta], there: There, done: list
         steps = [f"{start} {default}{alter} TYPE {typed(image)} USING {source}"]
         if "default" in image:
             steps.append(f"{start} {alter} SET DEFAULT {image['default']}")
-        for step in run_as(there.owner(one), steps):
+        owner = there.owner(one)
+        for step in run_as(owner, path.along(one.on, steps) if owner else steps):
             await _run(db, step, done)
         if delta.then.kept is not None:
             await _run(db, f"{start} DROP COLUMN {_THEN}, DROP COLUMN {_WAS}", done)

@@ -166,7 +166,12 @@ async def _run(db: Database, steps: list[Statements], done: list[str]) -> None:
     for statements in steps:
         error = await _attempt(db, statements, done)
         if error is not None:
-            raise NotReversible(f"{statements[0]}: {error}") from error
+            raise NotReversible(f"{_named(statements)}: {error}") from error
+
+
+def _named(statements: Statements) -> str:
+    """What it is about, not whose rights and names it needs."""
+    return next(s for s in statements if not s.startswith(("SET LOCAL ", "SELECT pg_catalog.set_")))
 
 
 async def _bin(db: Database, deltas: Sequence[Delta], now: There, done: list[str]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from undo import path
 from undo.schema.component import PARTS, Component, Delta, Image
 from undo.schema.kinds import KINDS
 from undo.schema.there import There
@@ -187,8 +188,8 @@ def creates(deltas: Iterable[Delta], there: There) -> list[Statements]:
         if one.id in there.binned:
             found.append([f"SELECT hotrollback.unbin_object_v1({one.id.classid}, {one.id.objid})"])
             continue
-        statements = KINDS[one.kind].create(replace(_owned(one, there), on=on or one.on))
-        found.append(_careful(one, there, statements))
+        one = replace(_owned(one, there), on=on or one.on)
+        found.append(_careful(one, there, KINDS[one.kind].create(one)))
     return found
 
 
@@ -201,7 +202,10 @@ def _careful(one: Component, there: There, statements: Statements) -> Statements
     """A foreign key calls nothing, and takes a right on the other table that its owner may lack."""
     if one.kind not in _CALLING or one.image.get("type") == "f":
         return statements
-    return run_as(there.owner(one), statements)
+    owner = there.owner(one)
+    if owner is None or not one.on or not statements:
+        return statements
+    return run_as(owner, path.along(one.on, statements))
 
 
 def anew(deltas: Iterable[Delta], there: There) -> list[tuple[Statements, Statements]]:
@@ -235,9 +239,8 @@ def gone_along(deltas: Sequence[Delta], first: There, now: There) -> list[Statem
     for lost in sorted(first.components, key=lambda c: (KINDS[c.kind].rank, c.id)):
         along = lost.relid in tables and lost.kind in _ALONG and lost.id not in ours
         if along and now.find(lost) is None:
-            on = now.on(lost) or lost.on
-            statements = KINDS[lost.kind].create(replace(_owned(lost, now), on=on))
-            found.append(_careful(lost, now, statements))
+            again = replace(_owned(lost, now), on=now.on(lost) or lost.on)
+            found.append(_careful(again, now, KINDS[lost.kind].create(again)))
     return found
 
 

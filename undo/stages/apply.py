@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Final
 
+from undo import path
 from undo.database import Database
 from undo.errors import AlwaysTrigger, NeedsReplicaRole, NotRestored, PlanNotMet
 from undo.inverse import delete, insert, update
 from undo.log import DELETE, INSERT, UPDATE
-from undo.stages import path
 from undo.stages.constraints import broken, rekeyed
 from undo.stages.order import Sequence, Work, order
 from undo.stages.rows import Laid, Progress, Rows

@@ -10,10 +10,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from undo import path
 from undo.database import Database, sqlstate
 from undo.image import quote_literal, read_back, same
 from undo.model import Change
-from undo.stages import path
 from undo.stages.fold import Answer, Folded, Link, duplicates, fold
 from undo.stages.load import SELECTED, Partitions, serial
 from undo.tables import Family, Tables, equal

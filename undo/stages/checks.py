@@ -6,9 +6,9 @@ The server looks at them when the rows are written; asked beforehand, they are c
 from collections.abc import Collection
 from typing import Final
 
+from undo import path
 from undo.database import Database
 from undo.image import quote_ident
-from undo.stages import path
 from undo.stages.rows import Laid, Rows
 
 # With `since`: those that were made after that transaction began.

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from undo import path
 from undo.database import Database
 from undo.image import quote_ident
 from undo.model import Kind
-from undo.stages import path
 from undo.stages.check import Obstacle
 from undo.stages.rows import Laid, Rows
 from undo.tables import ForeignKey, Tables, Unique

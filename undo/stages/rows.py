@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from undo import path
 from undo.database import Database, sqlstate
 from undo.errors import Refused
 from undo.image import (
@@ -20,7 +21,6 @@ from undo.image import (
     same_value,
 )
 from undo.log import COMMAND
-from undo.stages import path
 from undo.stages.chains import Chained
 from undo.stages.load import DEAD, Partitions, serial
 from undo.stages.rules import Rules

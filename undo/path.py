@@ -5,12 +5,12 @@ our own statements name is found first all the same, if operators there are give
 types: a number has quotes, so that it is an oid beside one. Not: triggers, which are off.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from undo.database import Database, set_all
-from undo.image import PINNED_SETTINGS
+from undo.image import PINNED_SETTINGS, quote_literal
 
 _THEIRS: Final = """
 SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog',
@@ -24,7 +24,7 @@ SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catal
                   AND given.setting LIKE 'search_path=_%'
                 ORDER BY s.setdatabase DESC LIMIT 1), 'public')), true)
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE c.oid = $1
+ WHERE c.oid = {}
 """
 _OURS: Final = tuple(pair for pair in PINNED_SETTINGS if pair[0] == "search_path")
 
@@ -33,6 +33,12 @@ _OURS: Final = tuple(pair for pair in PINNED_SETTINGS if pair[0] == "search_path
 async def theirs(db: Database, table: int) -> AsyncGenerator[None]:
     """The table's schema, and what the database's settings say; until an error, whose rollback
     takes it back."""
-    await db.fetchval(_THEIRS, table)
+    await db.fetchval(_THEIRS.format("$1"), table)
     yield
     await set_all(db, _OURS, local=True)
+
+
+def along(table: str, statements: Sequence[str]) -> list[str]:
+    """The same for statements that are run with the rights of the table's owner."""
+    begin = _THEIRS.format(f"{quote_literal(table)}::pg_catalog.regclass").strip()
+    return [begin, *statements, f"SET LOCAL search_path = {_OURS[0][1]}"]
