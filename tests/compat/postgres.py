@@ -220,7 +220,8 @@ def main() -> int:
                 psql(
                     cluster,
                     "regression",
-                    "SELECT reason, count(*) FROM hotrollback.gap GROUP BY 1 ORDER BY 2 DESC",
+                    "SELECT reason, count(*), min(left(statement, 200)) FROM hotrollback.gap"
+                    " GROUP BY 1 ORDER BY 2 DESC",
                 )
             )
             faults = [event for event in serving.events() if "fault" in event.get("event", "")]
