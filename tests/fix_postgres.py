@@ -101,7 +101,7 @@ class Server:
         with self._connection(user, database) as connection:
             return rows_of(connection.execute(sql))
 
-    def _connection(self, user: str = "postgres", database: str = "postgres") -> Any:
+    def _connection(self, user: str = "postgres", database: str = "postgres") -> psycopg.Connection:
         return psycopg.connect(self.url(user, database), autocommit=True)
 
     @contextmanager

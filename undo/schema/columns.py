@@ -7,7 +7,7 @@ from typing import Final
 from undo.image import quote_ident
 from undo.schema.component import Component, Image
 from undo.schema.relations import foreign_options
-from undo.schema.words import Statements, comment, options, privileges, qualified, sequence
+from undo.schema.words import Statements, comment, options, privileges, sequence, target
 
 _STORED: Final = {"s": "STORED", "v": "VIRTUAL"}
 _IDENTITY: Final = {"a": "ALWAYS", "d": "BY DEFAULT"}
@@ -21,7 +21,7 @@ def rename(one: Component, then: Image) -> Statements:
     found = []
     have, want = one.image.get("identity"), then.get("identity")
     if have and want and have["name"] != want["name"]:
-        name = _beside(one.on, have["name"])
+        name = target(_sequence_of(one, have["name"]))
         found.append(f"ALTER SEQUENCE {name} RENAME TO {quote_ident(want['name'])}")
     if one.image["name"] != then["name"]:
         name = quote_ident(then["name"])
@@ -32,29 +32,25 @@ def rename(one: Component, then: Image) -> Statements:
 _SCHEMA: Final = re.compile(r'(?:"((?:[^"]|"")*)"|([^".]+))\.')
 
 
-def _place(on: str, name: str) -> Image:
-    """In the schema of a table, as the sequence of an identity column is."""
-    schema = _SCHEMA.match(on)
-    if schema is None:
-        return {"name": name}
-    return {"name": name, "schema": schema[2] or schema[1].replace('""', '"')}
-
-
-def _beside(on: str, name: str) -> str:
-    place = _place(on, name)
-    return qualified(place) if "schema" in place else quote_ident(name)
+def _sequence_of(one: Component, name: str) -> Component:
+    """Of an identity column: in the schema of its table."""
+    image = {"kind": "sequence", "name": name, "owner": one.owner}
+    schema = _SCHEMA.match(one.on)
+    if schema is not None:
+        image["schema"] = schema[2] or schema[1].replace('""', '"')
+    return replace(one, image=image)
 
 
 def _sequence_said(one: Component, have: Image, want: Image) -> Statements:
     """Grants and a comment. The table's owner is the sequence's, and not named in its image."""
-    place = {"kind": "sequence", "owner": one.owner, **_place(one.on, want["name"])}
+    its = _sequence_of(one, want["name"])
 
     def owned(image: Image) -> Image:
         given = [[grantor or one.owner, *rest] for grantor, *rest in image.get("acl", ())]
-        return {**place, "acl": given}
+        return {**its.image, "acl": given}
 
-    found = privileges(replace(one, image=owned(have)), owned(want))
-    return [*found, *comment(f"SEQUENCE {_beside(one.on, want['name'])}", have, want)]
+    found = privileges(replace(its, image=owned(have)), owned(want))
+    return [*found, *comment(f"SEQUENCE {target(its)}", have, want)]
 
 
 def rename_attribute(one: Component, then: Image) -> Statements:
@@ -76,7 +72,7 @@ def create(one: Component) -> Statements:
         how, expression = image["generated"]
         more = f" GENERATED ALWAYS AS ({expression}) {_STORED[how]}"
     elif "identity" in image:
-        more = f" {_identity(on, image)}"
+        more = f" {_identity(one, image)}"
     elif "default" in image:
         more = f" DEFAULT {image['default']}"
     found = [f"ALTER TABLE {on} ADD COLUMN {_name(one)} {typed(image)}{more}"]
@@ -97,10 +93,11 @@ def create_attribute(one: Component) -> Statements:
     ]
 
 
-def _identity(on: str, image: Image) -> str:
+def _identity(one: Component, image: Image) -> str:
     """The sequence has its name of before, even if the table or the column had another then."""
     given = image["identity"]
-    options_ = f"SEQUENCE NAME {_beside(on, given['name'])} {sequence(given['sequence'])}"
+    name = target(_sequence_of(one, given["name"]))
+    options_ = f"SEQUENCE NAME {name} {sequence(given['sequence'])}"
     return f"GENERATED {_IDENTITY[given['when']]} AS IDENTITY ({options_})"
 
 
@@ -161,11 +158,11 @@ def _identities(one: Component, start: str, then: Image) -> Statements:
     if want is None:
         return [f"{start} DROP IDENTITY"]
     if have is None:
-        return [f"{start} ADD {_identity(one.on, then)}", *_sequence_said(one, {}, want)]
+        return [f"{start} ADD {_identity(one, then)}", *_sequence_said(one, {}, want)]
     kind = want["sequence"]["type"]
     found = []
     if have["sequence"]["type"] != kind:
-        found.append(f"ALTER SEQUENCE {_beside(one.on, have['name'])} AS {kind}")
+        found.append(f"ALTER SEQUENCE {target(_sequence_of(one, have['name']))} AS {kind}")
     changes = [f"SET GENERATED {_IDENTITY[want['when']]}"]
     changes += [f"SET {words}" for words in _settings(want["sequence"])]
     found.append(f"{start} {' '.join(changes)}")
